@@ -1,0 +1,80 @@
+#include "base/cpu.h"
+
+#include <array>
+#include <cstdint>
+#include <cstdlib>
+#include <string>
+
+#include "base/error.h"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+namespace octet {
+namespace {
+
+struct NamedIsa {
+  Isa isa;
+  std::string_view name;
+};
+constexpr std::array<NamedIsa, 4> kIsas{{{Isa::kReference, "reference"},
+                                         {Isa::kAvx2, "avx2"},
+                                         {Isa::kAvx512Vnni, "avx512vnni"},
+                                         {Isa::kAvx512VnniVbmi, "avx512vnni-vbmi"}}};
+
+Isa detect() {
+#if defined(__x86_64__)
+  unsigned a, b, c, d;
+  const auto has = [](unsigned word, unsigned bits) { return (word & bits) == bits; };
+  if (!__get_cpuid(1, &a, &b, &c, &d)) return Isa::kReference;
+  constexpr unsigned kFma = 1u << 12, kOsxsave = 1u << 27, kAvx = 1u << 28, kF16c = 1u << 29;
+  if (!has(c, kFma | kOsxsave | kAvx | kF16c)) return Isa::kReference;
+  // XCR0 says which registers the operating system saves.
+  unsigned low, high;
+  __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  constexpr unsigned kYmm = 0x6, kZmm = 0xe6;
+  if (!has(low, kYmm) || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return Isa::kReference;
+  constexpr unsigned kAvx2Bit = 1u << 5, kF = 1u << 16, kDq = 1u << 17, kBw = 1u << 30, kVl = 1u << 31;
+  constexpr unsigned kVbmi = 1u << 1, kVnni = 1u << 11;
+  if (!has(b, kAvx2Bit)) return Isa::kReference;
+  if (!has(low, kZmm) || !has(b, kF | kDq | kBw | kVl) || !has(c, kVnni)) return Isa::kAvx2;
+  return has(c, kVbmi) ? Isa::kAvx512VnniVbmi : Isa::kAvx512Vnni;
+#else
+  return Isa::kReference;
+#endif
+}
+
+std::string possible_names() {
+  std::string names;
+  for (const auto& [isa, name] : kIsas)
+    if (isa <= best_isa()) names.append(names.empty() ? "" : ", ").append(name);
+  return names;
+}
+
+}  // namespace
+
+Isa best_isa() {
+  static const Isa isa = detect();
+  return isa;
+}
+
+Isa current_isa() {
+  const char* wanted = std::getenv("OCTET_ISA");
+  if (wanted == nullptr || *wanted == '\0') return best_isa();
+  for (const auto& [isa, name] : kIsas) {
+    if (name != wanted) continue;
+    if (isa > best_isa())
+      fail(ErrorCode::kUnsupported, "OCTET_ISA={}: this CPU lacks it; possible here: {}", wanted,
+           possible_names());
+    return isa;
+  }
+  fail(ErrorCode::kInvalidArgument, "OCTET_ISA={}: unknown instruction set; possible here: {}", wanted,
+       possible_names());
+}
+
+std::string_view isa_name(Isa isa) {
+  return kIsas[static_cast<size_t>(isa)].name;
+}
+
+}  // namespace octet

@@ -1,0 +1,95 @@
+#include "base/thread_pool.h"
+
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <atomic>
+#include <chrono>
+#include <stdexcept>
+#include <thread>
+#include <vector>
+
+#include "base/error.h"
+
+namespace octet {
+namespace {
+
+TEST(ThreadPool, EveryPieceOnce) {
+  for (int threads : {1, 2, 3, 8}) {
+    ThreadPool pool(threads);
+    EXPECT_EQ(pool.threads(), threads);
+    for (int64_t count : {0, 1, 7, 1000})
+      for (int64_t grain : {1, 3, 64}) {
+        std::vector<int> seen(static_cast<size_t>(count),
+                              0);  // unsynchronized on purpose: pieces are disjoint
+        pool.parallel_for(count, grain, [&](int64_t begin, int64_t end, int thread) {
+          EXPECT_GE(thread, 0);
+          EXPECT_LT(thread, threads);
+          for (int64_t i = begin; i < end; ++i) ++seen[static_cast<size_t>(i)];
+        });
+        for (int n : seen) EXPECT_EQ(n, 1);
+      }
+  }
+}
+
+TEST(ThreadPool, ManyShortJobsSeeEarlierResults) {
+  ThreadPool pool(4);
+  std::vector<int64_t> values(64, 0);
+  for (int round = 0; round < 5000; ++round) {
+    pool.parallel_for(64, 1, [&](int64_t begin, int64_t end, int) {
+      for (int64_t i = begin; i < end; ++i) ++values[static_cast<size_t>(i)];
+    });
+    if (round % 1000 == 999) std::this_thread::sleep_for(std::chrono::milliseconds(2));  // let them park
+  }
+  for (int64_t v : values) EXPECT_EQ(v, 5000);
+}
+
+TEST(ThreadPool, OneThreadNumberPerThread) {
+  ThreadPool pool(3);
+  std::vector<std::atomic<int>> inside(3);
+  for (int round = 0; round < 200; ++round)
+    pool.parallel_for(32, 1, [&](int64_t, int64_t, int thread) {
+      EXPECT_EQ(inside[static_cast<size_t>(thread)].fetch_add(1), 0);
+      inside[static_cast<size_t>(thread)].fetch_sub(1);
+    });
+}
+
+TEST(ThreadPool, FirstExceptionIsRethrown) {
+  for (int threads : {1, 4}) {
+    ThreadPool pool(threads);
+    const auto body = [](int64_t begin, int64_t end, int) {
+      for (int64_t i = begin; i < end; ++i)
+        if (i == 17) throw std::runtime_error("seventeen");
+    };
+    for (int round = 0; round < 100; ++round)
+      EXPECT_THROW(pool.parallel_for(100, 1, body), std::runtime_error);
+    std::atomic<int> count{0};
+    pool.parallel_for(10, 1,
+                      [&](int64_t begin, int64_t end, int) { count += static_cast<int>(end - begin); });
+    EXPECT_EQ(count, 10);
+  }
+}
+
+TEST(ThreadPool, ParkedPoolUsesNoCpu) {
+  ThreadPool pool(4);
+  pool.parallel_for(100, 1, [](int64_t, int64_t, int) {});
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  const auto used = [] {
+    rusage usage{};
+    getrusage(RUSAGE_SELF, &usage);
+    return (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1'000'000 + usage.ru_utime.tv_usec +
+           usage.ru_stime.tv_usec;
+  };
+  const auto before = used();
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  EXPECT_LT(used() - before, 20'000);
+}
+
+TEST(ThreadPool, RefusesNonsense) {
+  EXPECT_THROW(ThreadPool(-1), Error);
+  EXPECT_THROW(ThreadPool(100'000), Error);
+  EXPECT_EQ(ThreadPool(0).threads(), available_cpus());
+}
+
+}  // namespace
+}  // namespace octet
