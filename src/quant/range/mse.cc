@@ -1,0 +1,23 @@
+#include <algorithm>
+
+#include "quant/range/grid_error.h"
+#include "quant/range/range.h"
+#include "quant/range/search.h"
+
+namespace octet {
+
+Range mse_range(const TensorStatistics& statistics, const RangeOptions& options) {
+  const float low = statistics.min(), high = statistics.max();
+  if (low == high) return {low, high};  // no value, or one: every grid that ends there is exact
+  const GridError error(statistics);
+  if (options.symmetric) {
+    const Range half = search_symmetric_range(std::max(-low, high), [&](Range range) {
+      return error.total(symmetric_params(range, options.dtype));
+    });
+    return {-half.high, half.high};
+  }
+  return search_range({low, high},
+                      [&](Range range) { return error.total(affine_params(range, options.dtype)); });
+}
+
+}  // namespace octet
