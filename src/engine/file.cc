@@ -1,0 +1,321 @@
+// An engine file: a fixed prefix, the FlatBuffers header (engine.fbs), padding, the data section with the constants. Little-endian.
+//
+//   bytes 0..7    "OCTETENG"
+//   bytes 8..11   format version
+//   bytes 12..15  zero
+//   bytes 16..23  size of the whole file
+//   bytes 24..31  size of the header
+//   bytes 32..39  XXH3-64 of everything behind byte 40, seeded with the XXH3-64 of bytes 0..31
+//   byte 40...    header, zeros up to a multiple of 64, constants (each 64-byte aligned and followed by kSlack bytes)
+#include <xxhash.h>
+
+#include <cstring>
+
+#include "base/checked.h"
+#include "base/file.h"
+#include "engine/engine.h"
+#include "engine/engine_generated.h"
+
+namespace octet::engine {
+namespace {
+
+constexpr char kMagic[] = "OCTETENG";
+constexpr uint32_t kFormat = 1;
+constexpr int64_t kPrefix = 40;
+constexpr int64_t kHashed = 32;  // bytes of the prefix that seed the checksum
+constexpr int64_t kAlignment = 64;
+constexpr int64_t kSlack = 64;  // kernels may read so far past the end of a constant
+
+uint64_t checksum(std::span<const std::byte> prefix, std::span<const std::byte> rest) {
+  return XXH3_64bits_withSeed(rest.data(), rest.size(), XXH3_64bits(prefix.data(), kHashed));
+}
+
+// --- writing
+
+class DimPool {
+ public:
+  explicit DimPool(const std::vector<Symbol>& symbols) : symbols_(symbols) {}
+
+  uint32_t add(const Dim& dim) {
+    const std::string key = dim.text();
+    if (const auto found = index_.find(key); found != index_.end()) return found->second;
+    int64_t a = 0;
+    int32_t b = 0;
+    Dim::Op op = Dim::Op::kConstant;
+    if (dim.known()) {
+      a = dim.value();
+    } else if (dim.op() == Dim::Op::kSymbol) {
+      op = dim.op();
+      a = symbol(dim.name());
+    } else {
+      op = dim.op();
+      a = add(dim.left());
+      b = static_cast<int32_t>(add(dim.right()));
+    }
+    nodes_.emplace_back(static_cast<uint8_t>(op), a, b);
+    return index_[key] = static_cast<uint32_t>(nodes_.size() - 1);
+  }
+
+  const std::vector<fb::DimNode>& nodes() const { return nodes_; }
+
+ private:
+  int64_t symbol(const std::string& name) const {
+    for (size_t i = 0; i < symbols_.size(); ++i)
+      if (symbols_[i].name == name) return static_cast<int64_t>(i);
+    fail(ErrorCode::kInternal, "dimension '{}' is not declared", name);
+  }
+
+  const std::vector<Symbol>& symbols_;
+  std::vector<fb::DimNode> nodes_;
+  std::map<std::string, uint32_t> index_;
+};
+
+flatbuffers::Offset<fb::Attribute> write_attribute(flatbuffers::FlatBufferBuilder& b, const std::string& name, const Attribute& value) {
+  const auto key = b.CreateString(name);
+  flatbuffers::Offset<flatbuffers::String> text;
+  flatbuffers::Offset<flatbuffers::Vector<int64_t>> integers;
+  flatbuffers::Offset<flatbuffers::Vector<float>> numbers;
+  flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<flatbuffers::String>>> texts;
+  if (const auto* s = std::get_if<std::string>(&value)) text = b.CreateString(*s);
+  if (const auto* v = std::get_if<std::vector<int64_t>>(&value)) integers = b.CreateVector(*v);
+  if (const auto* v = std::get_if<std::vector<float>>(&value)) numbers = b.CreateVector(*v);
+  if (const auto* v = std::get_if<std::vector<std::string>>(&value)) texts = b.CreateVectorOfStrings(*v);
+  if (std::holds_alternative<octet::Tensor>(value)) fail(ErrorCode::kInternal, "attribute '{}' is a tensor, which an engine does not hold", name);
+  const auto* integer = std::get_if<int64_t>(&value);
+  const auto* number = std::get_if<float>(&value);
+  return fb::CreateAttribute(b, key, static_cast<uint8_t>(value.index()), integer ? *integer : 0, number ? *number : 0, text, integers, numbers, texts);
+}
+
+struct Header {
+  flatbuffers::FlatBufferBuilder builder;
+  std::vector<std::pair<int64_t, const octet::Tensor*>> constants;  // offset in the data section
+  int64_t data_bytes = 0;
+};
+
+void write_header(const Model& model, Header& header) {
+  auto& b = header.builder;
+  DimPool dims(model.symbols);
+  std::vector<flatbuffers::Offset<fb::Tensor>> tensors;
+  for (const TensorDef& t : model.tensors) {
+    std::vector<uint32_t> shape;
+    for (const Dim& d : t.shape) shape.push_back(dims.add(d));
+    flatbuffers::Offset<fb::Quant> quant;
+    if (!t.quant.scale.empty()) quant = fb::CreateQuantDirect(b, t.quant.axis, &t.quant.scale, &t.quant.zero_point);
+    int64_t offset = 0;
+    if (t.storage == Storage::kConstant) {
+      offset = header.data_bytes;
+      header.constants.emplace_back(offset, &t.constant);
+      header.data_bytes = round_up(checked_add(offset, t.constant.bytes() + kSlack), kAlignment);
+    }
+    // Names of constants are for people who read the graph, not for the file.
+    const std::string name = t.storage == Storage::kConstant ? "" : t.name;
+    tensors.push_back(fb::CreateTensorDirect(b, name.c_str(), static_cast<uint8_t>(t.dtype), static_cast<uint8_t>(t.layout), static_cast<uint8_t>(t.storage), &shape, quant,
+                                             static_cast<uint64_t>(offset), t.parent, t.channel_offset));
+  }
+  std::vector<flatbuffers::Offset<fb::Step>> steps;
+  for (const StepDef& s : model.steps) {
+    std::vector<flatbuffers::Offset<fb::Attribute>> attributes;
+    for (const auto& [name, value] : s.attributes) attributes.push_back(write_attribute(b, name, value));
+    const auto nodes = b.CreateVectorOfStrings(s.nodes);
+    const auto kind = b.CreateSharedString(s.kind), precision = b.CreateSharedString(s.precision), reason = b.CreateSharedString(s.reason);
+    const auto name = b.CreateString(s.name);
+    const auto inputs = b.CreateVector(s.inputs), outputs = b.CreateVector(s.outputs);
+    const auto list = b.CreateVector(attributes);
+    steps.push_back(fb::CreateStep(b, kind, s.version, name, inputs, outputs, list, precision, reason, nodes));
+  }
+  std::vector<flatbuffers::Offset<fb::Symbol>> symbols;
+  for (const Symbol& s : model.symbols) symbols.push_back(fb::CreateSymbolDirect(b, s.name.c_str(), s.minimum, s.optimum, s.maximum));
+  std::vector<flatbuffers::Offset<fb::Entry>> metadata;
+  for (const auto& [key, value] : model.metadata) metadata.push_back(fb::CreateEntryDirect(b, key.c_str(), value.c_str()));
+  fb::FinishHeaderBuffer(b, fb::CreateHeaderDirect(b, model.producer.c_str(), &symbols, &dims.nodes(), &tensors, &steps, &model.inputs, &model.outputs, &metadata,
+                                                   static_cast<uint64_t>(header.data_bytes)));
+}
+
+template <typename T>
+void put(std::vector<std::byte>& out, size_t at, T value) {
+  std::memcpy(out.data() + at, &value, sizeof value);
+}
+
+// --- reading
+
+[[noreturn]] void damaged(const std::string& name, std::string_view what) {
+  fail(ErrorCode::kBadFile, "'{}' is damaged: {}. Build the engine again", name, what);
+}
+
+template <typename T>
+std::vector<T> list(const flatbuffers::Vector<T>* v) {
+  return v ? std::vector<T>(v->begin(), v->end()) : std::vector<T>();
+}
+
+std::string text(const flatbuffers::String* s) { return s ? s->str() : std::string(); }
+
+std::vector<std::string> texts(const flatbuffers::Vector<flatbuffers::Offset<flatbuffers::String>>* v) {
+  std::vector<std::string> out;
+  for (size_t i = 0; v && i < v->size(); ++i) out.push_back(v->Get(i)->str());
+  return out;
+}
+
+class Reader {
+ public:
+  Reader(const fb::Header& header, std::span<const std::byte> data, std::shared_ptr<const void> owner, std::string name)
+      : header_(header), data_(data), owner_(std::move(owner)), name_(std::move(name)) {}
+
+  Model read() {
+    Model m;
+    m.producer = text(header_.producer());
+    for (size_t i = 0; header_.symbols() && i < header_.symbols()->size(); ++i) {
+      const auto* s = header_.symbols()->Get(i);
+      m.symbols.push_back({s->name()->str(), s->minimum(), s->optimum(), s->maximum()});
+    }
+    read_dims(m.symbols);
+    for (size_t i = 0; header_.tensors() && i < header_.tensors()->size(); ++i) m.tensors.push_back(read_tensor(*header_.tensors()->Get(i)));
+    for (size_t i = 0; header_.steps() && i < header_.steps()->size(); ++i) m.steps.push_back(read_step(*header_.steps()->Get(i)));
+    m.inputs = list(header_.inputs());
+    m.outputs = list(header_.outputs());
+    for (size_t i = 0; header_.metadata() && i < header_.metadata()->size(); ++i)
+      m.metadata[header_.metadata()->Get(i)->key()->str()] = text(header_.metadata()->Get(i)->value());
+    return m;
+  }
+
+ private:
+  void read_dims(const std::vector<Symbol>& symbols) {
+    for (size_t i = 0; header_.dims() && i < header_.dims()->size(); ++i) {
+      const fb::DimNode* node = header_.dims()->Get(i);
+      const auto op = static_cast<Dim::Op>(node->op());
+      if (node->op() > static_cast<uint8_t>(Dim::Op::kMax)) damaged(name_, "a dimension has an unknown form");
+      if (op == Dim::Op::kConstant) {
+        dims_.emplace_back(node->a());
+      } else if (op == Dim::Op::kSymbol) {
+        if (node->a() < 0 || node->a() >= static_cast<int64_t>(symbols.size())) damaged(name_, "a dimension refers to a name that is missing");
+        dims_.push_back(Dim::symbol(symbols[node->a()].name));
+      } else {
+        const auto n = static_cast<int64_t>(i);
+        if (node->a() < 0 || node->a() >= n || node->b() < 0 || node->b() >= n) damaged(name_, "a dimension refers to one behind it");
+        dims_.push_back(Dim::combine(op, dims_[node->a()], dims_[node->b()]));
+      }
+    }
+  }
+
+  TensorDef read_tensor(const fb::Tensor& t) const {
+    TensorDef def;
+    def.name = text(t.name());
+    if (t.dtype() >= kDTypeCount || t.layout() > 1 || t.storage() > static_cast<uint8_t>(Storage::kConstant)) damaged(name_, "tensor '" + def.name + "' has an unknown type");
+    def.dtype = static_cast<DType>(t.dtype());
+    def.layout = static_cast<Layout>(t.layout());
+    def.storage = static_cast<Storage>(t.storage());
+    for (uint32_t d : list(t.shape())) {
+      if (d >= dims_.size()) damaged(name_, "tensor '" + def.name + "' refers to a dimension that is missing");
+      def.shape.push_back(dims_[d]);
+    }
+    if (t.quant()) def.quant = {def.dtype, t.quant()->axis(), list(t.quant()->scale()), list(t.quant()->zero_point())};
+    def.parent = t.parent();
+    def.channel_offset = t.channel_offset();
+    if (def.storage == Storage::kConstant) def.constant = read_constant(def, t.offset());
+    return def;
+  }
+
+  octet::Tensor read_constant(const TensorDef& def, uint64_t offset) const {
+    const Shape shape = evaluate(def.shape);
+    const int64_t bytes = dtype_bytes(def.dtype, checked_product(shape));
+    if (offset % kAlignment != 0 || offset > data_.size() || checked_add(bytes, kSlack) > static_cast<int64_t>(data_.size() - offset))
+      damaged(name_, "a constant lies outside of the file");
+    return octet::Tensor::view(def.dtype, shape, static_cast<const void*>(data_.data() + offset), owner_);
+  }
+
+  StepDef read_step(const fb::Step& s) const {
+    StepDef def;
+    def.kind = s.kind()->str();
+    def.version = s.version();
+    def.name = text(s.name());
+    def.inputs = list(s.inputs());
+    def.outputs = list(s.outputs());
+    def.precision = text(s.precision());
+    def.reason = text(s.reason());
+    def.nodes = texts(s.nodes());
+    for (size_t i = 0; s.attributes() && i < s.attributes()->size(); ++i) {
+      const fb::Attribute* a = s.attributes()->Get(i);
+      def.attributes.set(a->name()->str(), read_attribute(*a));
+    }
+    return def;
+  }
+
+  Attribute read_attribute(const fb::Attribute& a) const {
+    switch (a.kind()) {
+      case 0: return a.integer();
+      case 1: return a.number();
+      case 2: return text(a.text());
+      case 3: return list(a.integers());
+      case 4: return list(a.numbers());
+      case 5: return texts(a.texts());
+      default: damaged(name_, "an attribute has an unknown type");
+    }
+  }
+
+  const fb::Header& header_;
+  std::span<const std::byte> data_;
+  std::shared_ptr<const void> owner_;
+  std::string name_;
+  Dims dims_;
+};
+
+template <typename T>
+T get(std::span<const std::byte> bytes, size_t at) {
+  T value;
+  std::memcpy(&value, bytes.data() + at, sizeof value);
+  return value;
+}
+
+}  // namespace
+
+void save(const Model& model, const std::filesystem::path& path) {
+  Header header;
+  write_header(model, header);
+  const auto header_size = static_cast<int64_t>(header.builder.GetSize());
+  const int64_t data_start = round_up(kPrefix + header_size, kAlignment);
+  std::vector<std::byte> all(checked_add(data_start, header.data_bytes));
+  std::memcpy(all.data(), kMagic, 8);
+  put(all, 8, kFormat);
+  put(all, 16, static_cast<uint64_t>(all.size()));
+  put(all, 24, static_cast<uint64_t>(header_size));
+  std::memcpy(all.data() + kPrefix, header.builder.GetBufferPointer(), header_size);
+  for (const auto& [offset, tensor] : header.constants) {
+    if (tensor->bytes() > 0) std::memcpy(all.data() + data_start + offset, tensor->raw(), tensor->bytes());
+  }
+  const std::span<const std::byte> bytes(all);
+  put(all, 32, checksum(bytes.first(kHashed), bytes.subspan(kPrefix)));
+  AtomicFile file(path);
+  file.write(bytes);
+  file.commit();
+}
+
+bool is_engine_file(const std::filesystem::path& path) {
+  const MappedFile file(path);
+  return file.bytes().size() >= 8 && std::memcmp(file.bytes().data(), kMagic, 8) == 0;
+}
+
+Engine Engine::load(const std::filesystem::path& path) {
+  const auto file = std::make_shared<const MappedFile>(path);
+  const auto bytes = file->bytes();
+  const std::string name = path.string();
+  if (bytes.size() < 8 || std::memcmp(bytes.data(), kMagic, 8) != 0) fail(ErrorCode::kBadFile, "'{}' is not an Octet engine: make one with octet build", name);
+  if (bytes.size() < kPrefix) damaged(name, "it is cut off");
+  if (const auto format = get<uint32_t>(bytes, 8); format != kFormat)
+    fail(ErrorCode::kBadFile, "'{}' has engine format {}, this release reads {}: run octet build on the model again", name, format, kFormat);
+  if (get<uint64_t>(bytes, 16) != bytes.size()) damaged(name, fmt::format("it has {} bytes instead of {}", bytes.size(), get<uint64_t>(bytes, 16)));
+  if (get<uint64_t>(bytes, 32) != checksum(bytes.first(kHashed), bytes.subspan(kPrefix))) damaged(name, "its checksum is wrong");
+  const auto header_size = get<uint64_t>(bytes, 24);
+  if (header_size > bytes.size() - kPrefix) damaged(name, "its header is cut off");
+  const auto data_start = static_cast<uint64_t>(round_up(kPrefix + static_cast<int64_t>(header_size), kAlignment));
+  if (data_start > bytes.size()) damaged(name, "its data is cut off");
+
+  // The verifier wants the header aligned, which its place in the file gives it (40 is a multiple of 8).
+  const auto* raw = reinterpret_cast<const uint8_t*>(bytes.data()) + kPrefix;
+  flatbuffers::Verifier verifier(raw, header_size, /*max_depth=*/64, /*max_tables=*/10'000'000);
+  if (!fb::VerifyHeaderBuffer(verifier)) damaged(name, "its header is malformed");
+  const fb::Header& header = *fb::GetHeader(raw);
+  const auto data = bytes.subspan(data_start);
+  if (header.data_bytes() != data.size()) damaged(name, "its data has the wrong size");
+  return Engine(Reader(header, data, file, name).read());
+}
+
+}  // namespace octet::engine

@@ -1,0 +1,64 @@
+// What an engine consists of, in memory: made by `build`, written to and read from an engine file. Plain
+// data.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "quant/quant_params.h"
+#include "tensor/attributes.h"
+#include "tensor/dim.h"
+#include "tensor/layout.h"
+#include "tensor/tensor.h"
+
+namespace octet::engine {
+
+enum class Storage : uint8_t { kArena, kInput, kOutput, kConstant };
+
+// A value that steps read and write.
+struct TensorDef {
+  std::string name;  // of the graph's value
+  DType dtype = DType::kFloat32;
+  Layout layout = Layout::kPlain;
+  Dims shape;  // logical (NCHW), over the engine's symbols
+  Storage storage = Storage::kArena;
+  QuantParams quant;  // of 8-bit tensors; scale is empty otherwise. u8 only: signed tensors are stored with
+                      // zero-point + 128
+  Tensor constant;    // of kConstant
+  // A view of another tensor: kNhwc: the channels [channel_offset, channel_offset + C) of the parent, which
+  // has the same N, H, W; kPlain: all of the parent's elements under another shape. The parent stands before
+  // it and is not itself a view. -1: none.
+  int32_t parent = -1;
+  int64_t channel_offset = 0;
+};
+
+// One thing to do. `kind` names its implementation in engine/steps/.
+struct StepDef {
+  std::string kind;
+  int32_t version = 1;                   // of the kind
+  std::string name;                      // of the node that gave it its name
+  std::vector<int32_t> inputs, outputs;  // indices of tensors; -1 where an optional one is absent
+  Attributes attributes;
+  std::string precision;           // "int8", "float32", "int64" ...
+  std::string reason;              // why it is not int8; empty when it is or when that is no question
+  std::vector<std::string> nodes;  // the model's nodes that it computes
+};
+
+// A named dimension that is chosen when a context is created.
+struct Symbol {
+  std::string name;
+  int64_t minimum = 1, optimum = 1, maximum = 1;
+};
+
+struct Model {
+  std::string producer;  // "octet 0.1.0"
+  std::vector<Symbol> symbols;
+  std::vector<TensorDef> tensors;
+  std::vector<StepDef> steps;
+  std::vector<int32_t> inputs, outputs;         // indices of tensors
+  std::map<std::string, std::string> metadata;  // "preprocess", "model", ...
+};
+
+}  // namespace octet::engine

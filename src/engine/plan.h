@@ -1,0 +1,23 @@
+// Where each tensor lives during a run.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "engine/model.h"
+
+namespace octet::engine {
+
+struct MemoryPlan {
+  std::vector<int64_t>
+      offset;         // of each tensor in the arena, in bytes; -1 for constants and for inputs read in place
+  int64_t bytes = 0;  // of the arena
+};
+
+// Offsets such that tensors whose lifetimes overlap do not share memory, each 64-byte aligned and followed by
+// room for over-reads. Largest first, each at the lowest place that is free during its lifetime. Outputs live
+// to the end; 8-bit inputs get a place (they are copied in, so that kernels may read past their end).
+MemoryPlan plan_memory(const Model& model, std::span<const Shape> shapes);
+
+}  // namespace octet::engine

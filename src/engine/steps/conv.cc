@@ -1,0 +1,139 @@
+#include "kernels/conv/conv.h"
+
+#include <limits>
+
+#include "base/checked.h"
+#include "engine/steps/epilogue.h"
+
+namespace octet::engine {
+namespace {
+
+using kernels::ConvCall;
+using kernels::ConvShape;
+
+constexpr int64_t kMaxSide = 1 << 20;
+
+// Inputs of both kinds, in this order.
+enum Input : size_t { kX, kWeights, kAccInit, kScale, kBias, kOutScale, kOutZero, kResidual, kResidualScale, kInputs };
+
+class ConvStep : public Step {
+ public:
+  ConvStep(const StepSetup& setup, const ConvShape& shape, int64_t in_stride, int64_t residual_stride, int64_t out_stride)
+      : kernel_(kernels::choose_conv(shape, setup.isa())) {
+    const bool float_output = setup.output().def->dtype == DType::kFloat32;
+    call_.shape = shape;
+    call_.in_pixel_stride = in_stride;
+    call_.out_pixel_stride = out_stride;
+    call_.float_output = float_output;
+    call_.weights = setup.bytes(kWeights, kernels::packed_conv_bytes(shape)).data();
+    x_ = setup.input(kX).index;
+    y_ = setup.output().index;
+
+    const auto init = setup.ints(kAccInit, shape.out_c);
+    acc_init_.assign(init.begin(), init.end());
+    acc_init_.resize(round_up(shape.out_c, kernels::kChannelPad));
+    call_.acc_init = acc_init_.data();
+    pad_pixel_ = setup.zero_points(setup.input(kX), shape.in_c);
+    pad_pixel_.resize(round_up(shape.in_c, kernels::kChannelPad) + kernels::kOverread);
+    call_.pad_pixel = pad_pixel_.data();
+
+    epilogue_.read_attributes(setup, float_output);
+    epilogue_.read_scale(setup, kScale, shape.out_c);
+    epilogue_.read_bias(setup, kBias, shape.out_c);
+    epilogue_.read_out(setup, kOutScale, kOutZero, shape.out_c);
+    const bool late = epilogue_.epilogue.function != kernels::Function::kNone && !float_output;
+    setup.expect(!late || epilogue_.epilogue.out_scale != nullptr, "a function before an 8-bit output needs out_scale and out_zero");
+    if (setup.has_input(kResidual)) {
+      setup.expect(!float_output, "a float output takes no residual");
+      const Operand& residual = setup.input(kResidual);
+      setup.expect_dtype(residual, DType::kUInt8);
+      setup.expect(residual.def->layout == setup.output().def->layout, "the residual has another layout than the output");
+      setup.expect_same_shape(residual, setup.output());
+      epilogue_.read_residual_scale(setup, kResidualScale, shape.out_c);
+      residual_ = residual.index;
+      call_.residual_pixel_stride = residual_stride;
+    }
+    call_.epilogue = epilogue_.epilogue;
+  }
+
+  int64_t pieces() const override { return kernel_.pieces(call_); }
+  int64_t scratch_bytes() const override { return kernel_.scratch_bytes(call_); }
+  std::string kernel() const override { return std::string(kernel_.name); }
+
+  void run(Memory memory, int64_t begin, int64_t end, int /*thread*/, std::byte* scratch) override {
+    ConvCall call = call_;
+    call.input = reinterpret_cast<const uint8_t*>(memory[x_]);
+    call.output = memory[y_];
+    if (residual_ >= 0) call.residual = reinterpret_cast<const uint8_t*>(memory[residual_]);
+    kernel_.run(call, begin, end, scratch);
+  }
+
+ private:
+  const kernels::ConvKernel& kernel_;
+  ConvCall call_;
+  EpilogueData epilogue_;
+  std::vector<int32_t> acc_init_;
+  std::vector<uint8_t> pad_pixel_;
+  int32_t x_ = -1, y_ = -1, residual_ = -1;
+};
+
+void expect_output(const StepSetup& setup) {
+  const DType dtype = setup.output().def->dtype;
+  setup.expect(dtype == DType::kUInt8 || dtype == DType::kFloat32, "the output is neither uint8 nor float32");
+}
+
+int64_t stride_of_residual(const StepSetup& setup) { return setup.has_input(kResidual) ? setup.input(kResidual).pixel_stride : 0; }
+
+}  // namespace
+
+std::unique_ptr<Step> prepare_conv(const StepSetup& setup) {
+  setup.expect_arity(kBias + 1, kInputs, 1);
+  const Operand &x = setup.input(kX), &y = setup.output();
+  setup.expect_nhwc(x, DType::kUInt8);
+  expect_output(setup);
+  setup.expect_nhwc(y, y.def->dtype);
+  const auto kernel = setup.int_list("kernel", 2, 1, kMaxSide);
+  const auto strides = setup.int_list("strides", 2, 1, kMaxSide);
+  const auto dilations = setup.int_list("dilations", 2, 1, kMaxSide);
+  const auto pads = setup.int_list("pads", 4, 0, kMaxSide);
+  ConvShape s;
+  s.batch = x.shape[0];
+  s.in_c = x.shape[1];
+  s.in_h = x.shape[2];
+  s.in_w = x.shape[3];
+  s.out_c = y.shape[1];
+  s.kernel_h = kernel[0];
+  s.kernel_w = kernel[1];
+  s.stride_h = strides[0];
+  s.stride_w = strides[1];
+  s.dilation_h = dilations[0];
+  s.dilation_w = dilations[1];
+  s.pad_top = pads[0];
+  s.pad_left = pads[1];
+  s.groups = setup.int_value("group", 1, 1, std::numeric_limits<int32_t>::max());
+  const auto out_side = [](int64_t in, int64_t before, int64_t after, int64_t k, int64_t stride, int64_t dilation) {
+    return (in + before + after - (k - 1) * dilation - 1) / stride + 1;
+  };
+  s.out_h = out_side(s.in_h, pads[0], pads[2], kernel[0], strides[0], dilations[0]);
+  s.out_w = out_side(s.in_w, pads[1], pads[3], kernel[1], strides[1], dilations[1]);
+  setup.expect(y.shape == Shape({s.batch, s.out_c, s.out_h, s.out_w}), "the output's shape does not follow from the input's");
+  setup.expect(s.in_c > 0 && s.out_c > 0 && s.in_c % s.groups == 0 && s.out_c % s.groups == 0, "the groups do not divide the channels");
+  return std::make_unique<ConvStep>(setup, s, x.pixel_stride, stride_of_residual(setup), y.pixel_stride);
+}
+
+std::unique_ptr<Step> prepare_gemm(const StepSetup& setup) {
+  setup.expect_arity(kBias + 1, kInputs, 1);
+  const Operand &x = setup.input(kX), &y = setup.output();
+  setup.expect_dtype(x, DType::kUInt8);
+  expect_output(setup);
+  setup.expect(!x.nhwc() && !y.nhwc() && x.shape.size() >= 2 && x.shape.size() == y.shape.size(), "input and output are not plain matrices");
+  ConvShape s;
+  s.in_c = x.shape.back();
+  s.out_c = y.shape.back();
+  setup.expect(s.in_c > 0 && s.out_c > 0, "a matrix is empty");
+  s.in_w = s.out_w = x.count() / s.in_c;
+  setup.expect(s.in_w == y.count() / s.out_c, "input and output differ in rows");
+  return std::make_unique<ConvStep>(setup, s, s.in_c, s.out_c, s.out_c);
+}
+
+}  // namespace octet::engine

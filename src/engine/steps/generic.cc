@@ -1,0 +1,55 @@
+#include "kernels/generic/generic.h"
+
+#include "engine/steps/step.h"
+
+namespace octet::engine {
+namespace {
+
+// Runs an operator on views of plain tensors.
+class GenericStep : public Step {
+ public:
+  GenericStep(const StepSetup& setup, kernels::GenericFunction function, std::string name)
+      : function_(function), name_(std::move(name)), attributes_(setup.attributes()) {
+    attributes_.erase("op");
+    for (const Operand& o : setup.inputs()) inputs_.push_back(view_of(setup, o));
+    for (const Operand& o : setup.outputs()) outputs_.push_back(view_of(setup, o));
+  }
+
+  std::string kernel() const override { return name_; }
+
+  void run(Memory memory, int64_t /*begin*/, int64_t /*end*/, int /*thread*/, std::byte* /*scratch*/) override {
+    std::vector<Tensor> in, out;
+    for (const View& v : inputs_) in.push_back(v.index < 0 ? Tensor() : Tensor::view(v.dtype, v.shape, static_cast<void*>(memory[v.index])));
+    for (const View& v : outputs_) out.push_back(Tensor::view(v.dtype, v.shape, static_cast<void*>(memory[v.index])));
+    function_(attributes_, in, out);
+  }
+
+ private:
+  struct View {
+    int32_t index;
+    DType dtype;
+    Shape shape;
+  };
+
+  static View view_of(const StepSetup& setup, const Operand& o) {
+    if (!o) return {-1, DType::kFloat32, {}};
+    setup.expect(!o.nhwc(), "a generic operator takes plain tensors");
+    return {o.index, o.def->dtype, o.shape};
+  }
+
+  kernels::GenericFunction function_;
+  std::string name_;
+  Attributes attributes_;
+  std::vector<View> inputs_, outputs_;
+};
+
+}  // namespace
+
+std::unique_ptr<Step> prepare_generic(const StepSetup& setup) {
+  const std::string op = setup.attributes().get_string("op", "");
+  const kernels::GenericFunction function = kernels::find_generic(op);
+  if (function == nullptr) setup.fail_here("there is no operator '" + op + "'");
+  return std::make_unique<GenericStep>(setup, function, op);
+}
+
+}  // namespace octet::engine

@@ -1,0 +1,122 @@
+#include "engine/validate.h"
+
+#include "base/checked.h"
+#include "engine/steps/step.h"
+
+namespace octet::engine {
+namespace {
+
+constexpr size_t kMaxRank = 16;
+
+template <typename... Args>
+void require(bool condition, fmt::format_string<Args...> format, Args&&... args) {
+  if (!condition) fail(ErrorCode::kBadFile, "engine: {}", fmt::format(format, std::forward<Args>(args)...));
+}
+
+void validate_tensor(const Model& model, size_t index) {
+  const TensorDef& t = model.tensors[index];
+  require(t.shape.size() <= kMaxRank, "tensor '{}' has rank {}", t.name, t.shape.size());
+  require(t.layout == Layout::kPlain || t.shape.size() == 4, "tensor '{}' is channels-last but has rank {}",
+          t.name, t.shape.size());
+  require(t.layout == Layout::kPlain || dtype_bits(t.dtype) >= 8,
+          "tensor '{}' is channels-last with a 4-bit type", t.name);
+  if (!t.quant.scale.empty()) {
+    octet::validate(t.quant, "tensor '" + t.name + "'");
+    require(t.quant.dtype == t.dtype, "tensor '{}' is {} but quantized as {}", t.name, dtype_name(t.dtype),
+            dtype_name(t.quant.dtype));
+  }
+  if (t.storage == Storage::kConstant) {
+    require(t.layout == Layout::kPlain && t.parent < 0, "constant '{}' is not plain", t.name);
+    require(t.constant.defined() && t.constant.dtype() == t.dtype, "constant '{}' has no data", t.name);
+    require(all_known(t.shape), "constant '{}' has a shape that is not known", t.name);
+    require(evaluate(t.shape) == t.constant.shape(), "constant '{}' has the wrong size", t.name);
+  }
+  if (t.parent < 0) {
+    require(t.channel_offset == 0, "tensor '{}' has an offset but no parent", t.name);
+    return;
+  }
+  require(static_cast<size_t>(t.parent) < index, "tensor '{}' is a view of a tensor that stands behind it",
+          t.name);
+  const TensorDef& parent = model.tensors[t.parent];
+  require(parent.parent < 0, "tensor '{}' is a view of a view", t.name);
+  require(parent.storage != Storage::kConstant && t.storage != Storage::kInput,
+          "tensor '{}' is a view of a constant", t.name);
+  require(parent.dtype == t.dtype && parent.layout == t.layout,
+          "tensor '{}' differs from the tensor it is a view of", t.name);
+  require(t.channel_offset >= 0 && (t.layout == Layout::kNhwc || t.channel_offset == 0),
+          "tensor '{}' has a wrong offset", t.name);
+}
+
+}  // namespace
+
+void validate(const Model& model) {
+  const int32_t count = static_cast<int32_t>(model.tensors.size());
+  for (size_t i = 0; i < model.tensors.size(); ++i) validate_tensor(model, i);
+  for (const Symbol& s : model.symbols)
+    require(!s.name.empty() && 1 <= s.minimum && s.minimum <= s.optimum && s.optimum <= s.maximum,
+            "dimension '{}' has the range {}..{}..{}", s.name, s.minimum, s.optimum, s.maximum);
+
+  std::vector<bool> written(count, false);
+  const auto root = [&](int32_t t) { return model.tensors[t].parent >= 0 ? model.tensors[t].parent : t; };
+  for (int32_t t : model.inputs) {
+    require(t >= 0 && t < count, "an input refers to tensor {} of {}", t, count);
+    const TensorDef& def = model.tensors[t];
+    require(def.storage == Storage::kInput && def.layout == Layout::kPlain && def.parent < 0,
+            "input '{}' is not a plain input", def.name);
+    written[t] = true;
+  }
+  for (const StepDef& step : model.steps) {
+    require(find_step_kind(step.kind) != nullptr,
+            "step '{}' is of the unknown kind '{}': rebuild the engine with this release", step.name,
+            step.kind);
+    require(step.version == 1,
+            "step '{}' ({}) has version {}, this release runs version 1: rebuild the engine", step.name,
+            step.kind, step.version);
+    for (int32_t t : step.inputs) {
+      require(t >= -1 && t < count, "step '{}' reads tensor {} of {}", step.name, t, count);
+      if (t < 0) continue;
+      require(model.tensors[t].storage == Storage::kConstant || written[root(t)],
+              "step '{}' reads '{}' before it is written", step.name, model.tensors[t].name);
+    }
+    for (int32_t t : step.outputs) {
+      require(t >= 0 && t < count, "step '{}' writes tensor {} of {}", step.name, t, count);
+      const Storage storage = model.tensors[root(t)].storage;
+      require(storage == Storage::kArena || storage == Storage::kOutput,
+              "step '{}' writes to '{}', which is an input or a constant", step.name, model.tensors[t].name);
+      for (int32_t other : step.inputs)
+        require(other != t, "step '{}' writes to its own input '{}'", step.name, model.tensors[t].name);
+    }
+    for (int32_t t : step.outputs) written[root(t)] = true;
+  }
+  require(!model.outputs.empty(), "it has no outputs");
+  for (int32_t t : model.outputs) {
+    require(t >= 0 && t < count, "an output refers to tensor {} of {}", t, count);
+    const TensorDef& def = model.tensors[t];
+    require(def.layout == Layout::kPlain, "output '{}' is not plain", def.name);
+    require(def.storage == Storage::kConstant || written[root(t)], "output '{}' is never written", def.name);
+  }
+}
+
+std::vector<Shape> concrete_shapes(const Model& model, const SymbolValues& symbols) {
+  std::vector<Shape> shapes;
+  shapes.reserve(model.tensors.size());
+  for (const TensorDef& t : model.tensors) {
+    Shape shape = evaluate(t.shape, symbols);
+    const int64_t elements = checked_product(shape);
+    if (t.parent >= 0) {
+      const Shape& parent = shapes[t.parent];
+      if (t.layout == Layout::kNhwc)
+        require(shape[0] == parent[0] && shape[2] == parent[2] && shape[3] == parent[3] &&
+                    checked_add(t.channel_offset, shape[1]) <= parent[1],
+                "tensor '{}' ({}) does not fit into '{}' ({}) at channel {}", t.name, to_string(shape),
+                model.tensors[t.parent].name, to_string(parent), t.channel_offset);
+      else
+        require(elements == checked_product(parent), "tensor '{}' ({}) is a view of '{}' ({})", t.name,
+                to_string(shape), model.tensors[t.parent].name, to_string(parent));
+    }
+    shapes.push_back(std::move(shape));
+  }
+  return shapes;
+}
+
+}  // namespace octet::engine
