@@ -1,0 +1,20 @@
+#include "passes/canonicalize.h"
+
+#include "ops/op_def.h"
+
+namespace octet {
+
+void canonicalize(Graph& graph) {
+  infer_shapes(graph);
+  bool changed = true;
+  while (changed) {
+    changed = remove_noops(graph);
+    changed |= fold_constants(graph);
+    changed |= fold_batch_norm(graph);
+    changed |= fuse_activations(graph);
+  }
+  graph.prune();
+  infer_shapes(graph);
+}
+
+}  // namespace octet

@@ -1,0 +1,76 @@
+#include "base/checked.h"
+#include "ops/op_def.h"
+#include "passes/canonicalize.h"
+
+namespace octet {
+namespace {
+
+bool foldable(const Graph& graph, const Node& node, const OpDef& op, int64_t max_bytes) {
+  if (op.run == nullptr || node.is("DequantizeLinear") || node.outputs.empty()) return false;
+  for (ValueId v : node.inputs)
+    if (v != kNoId && !graph.is_constant(v)) return false;
+  for (ValueId v : node.outputs) {
+    if (v == kNoId) continue;
+    const Value& value = graph.value(v);
+    if (!value.dtype || !value.shape || !all_known(*value.shape)) return false;
+    if (dtype_bytes(*value.dtype, checked_product(evaluate(*value.shape))) > max_bytes) return false;
+  }
+  return true;
+}
+
+void fold(Graph& graph, NodeId id, const OpDef& op) {
+  const Node node = graph.node(id);
+  std::vector<Tensor> inputs, outputs;
+  for (ValueId v : node.inputs) inputs.push_back(v == kNoId ? Tensor() : *graph.value(v).constant);
+  for (ValueId v : node.outputs)
+    outputs.push_back(v == kNoId ? Tensor() : Tensor(*graph.value(v).dtype, evaluate(*graph.value(v).shape)));
+  try {
+    op.run(node.attributes, inputs, outputs);
+  } catch (const Error& e) {
+    fail(e.code(), "node '{}' ({}): {}", node.name, node.op, e.message());
+  }
+  graph.remove_node(id);
+  for (size_t i = 0; i < node.outputs.size(); ++i) {
+    const ValueId old = node.outputs[i];
+    if (old == kNoId) continue;
+    graph.value(old).constant = outputs[i];
+  }
+}
+
+// A value that derives from shapes alone and is fully known, such as Shape of a static input.
+bool fold_known_integers(Graph& graph, NodeId id) {
+  const Node node = graph.node(id);
+  if (node.outputs.size() != 1) return false;
+  Value& value = graph.value(node.outputs[0]);
+  if (value.constant || !value.integers || !value.shape || !all_known(*value.integers) ||
+      !all_known(*value.shape))
+    return false;
+  if (value.dtype != DType::kInt64) return false;
+  Tensor tensor(DType::kInt64, evaluate(*value.shape));
+  const std::vector<int64_t> known = evaluate(*value.integers);
+  if (static_cast<int64_t>(known.size()) != tensor.count()) return false;
+  std::copy(known.begin(), known.end(), tensor.as<int64_t>().begin());
+  graph.remove_node(id);
+  graph.value(node.outputs[0]).constant = std::move(tensor);
+  return true;
+}
+
+}  // namespace
+
+bool fold_constants(Graph& graph, int64_t max_bytes) {
+  bool changed = false;
+  for (NodeId id : graph.sorted()) {
+    if (fold_known_integers(graph, id)) {
+      changed = true;
+      continue;
+    }
+    const Node& node = graph.node(id);
+    const OpDef* op = find_op(node.op, node.domain);
+    if (op == nullptr || !foldable(graph, node, *op, max_bytes)) continue;
+    fold(graph, id, *op);
+    changed = true;
+  }
+  return changed;
+}
+
+}  // namespace octet

@@ -1,0 +1,209 @@
+#include <algorithm>
+#include <numeric>
+#include <set>
+
+#include "ops/op_def.h"
+#include "passes/groups.h"
+#include "passes/quantize.h"
+
+namespace octet {
+namespace {
+
+constexpr TargetRules kTargets[] = {
+    {"octet", DType::kUInt8, false, false},
+    {"tensorrt", DType::kInt8, true, false},
+    {"onnxruntime", DType::kUInt8, false, true},
+};
+
+class Placer {
+ public:
+  Placer(const Graph& graph, const QuantizeOptions& options)
+      : graph_(graph),
+        options_(options),
+        groups_(graph),
+        order_(graph.sorted()),
+        wanted_(graph.value_slots(), false) {}
+
+  Placement run() {
+    check_names();
+    choose_weighted();
+    if (options_.quantize_outputs)
+      for (ValueId v : graph_.outputs()) want(v);
+    for (auto it = order_.rbegin(); it != order_.rend(); ++it) visit(*it);
+    group_scales();
+    return std::move(placement_);
+  }
+
+ private:
+  bool selected(const Node& node) const {
+    const auto named = [&](const std::vector<std::string>& names) {
+      return std::any_of(names.begin(), names.end(),
+                         [&](const std::string& n) { return n == node.name || n == node.op; });
+    };
+    return (options_.include.empty() || named(options_.include)) && !named(options_.exclude);
+  }
+
+  void check_names() const {
+    std::set<std::string> known;
+    for (NodeId id : order_) {
+      known.insert(graph_.node(id).name);
+      known.insert(graph_.node(id).op);
+    }
+    for (const auto* names : {&options_.include, &options_.exclude})
+      for (const std::string& name : *names)
+        if (!known.count(name))
+          fail(ErrorCode::kInvalidArgument, "no node and no operator type of the model is named '{}'", name);
+  }
+
+  bool float_value(ValueId v) const {
+    return v != kNoId && !graph_.is_constant(v) && graph_.value(v).dtype == DType::kFloat32;
+  }
+
+  void choose_weighted() {
+    for (const NodeGroup& group : groups_.groups()) {
+      const Node& root = graph_.node(group.root);
+      if (!is_weighted(graph_, root) || !float_value(root.inputs[0])) continue;
+      const Tensor* w =
+          graph_.is_constant(root.inputs[1]) ? &*graph_.value(root.inputs[1]).constant : nullptr;
+      const bool plain_gemm = !root.is("Gemm") || (root.attributes.get_int("transA", 0) == 0);
+      if (!selected(root))
+        placement_.left_out[group.root] = "excluded";
+      else if (w == nullptr || w->dtype() != DType::kFloat32 || w->count() == 0)
+        placement_.left_out[group.root] = "its weights are not float32";
+      else if (!plain_gemm || (root.is("MatMul") && w->rank() != 2) || (root.is("Conv") && w->rank() != 4))
+        placement_.left_out[group.root] = "no 8-bit kernel for this form";
+      else
+        quantized_roots_.insert(group.root);
+    }
+    for (NodeId id : order_)
+      if (quantized_roots_.count(id)) placement_.weighted.push_back(id);
+  }
+
+  // Whether the value is made by a node that computes in 8 bits (or enters the graph).
+  bool made_in_8_bits(ValueId v) const {
+    const NodeId producer = graph_.value(v).producer;
+    if (producer == kNoId) return false;
+    if (const NodeGroup* group = groups_.find(producer)) return quantized_roots_.count(group->root) > 0;
+    const OpDef* op = find_op(graph_.node(producer).op, graph_.node(producer).domain);
+    return op && op->quant == QuantRule::kSameScale && float_value(graph_.node(producer).inputs[0]) &&
+           made_in_8_bits(graph_.node(producer).inputs[0]);
+  }
+
+  void want(ValueId v) {
+    if (float_value(v)) wanted_[v] = true;
+  }
+
+  bool wanted(ValueId v) const { return v != kNoId && wanted_[v]; }
+
+  // Consumers come first: by now it is known which outputs of the node are wanted in 8 bits.
+  void visit(NodeId id) {
+    const Node& node = graph_.node(id);
+    if (const NodeGroup* group = groups_.find(id)) {
+      if (group->nodes.back() != id) return;
+      visit_group(*group);
+      return;
+    }
+    const OpDef* op = find_op(node.op, node.domain);
+    if (op == nullptr || node.outputs.empty()) return;
+    const bool out = wanted(node.outputs[0]);
+    switch (op->quant) {
+      case QuantRule::kSameScale: {
+        if (!out || !selected(node)) return;
+        const bool concat = node.is("Concat");
+        if (concat &&
+            std::any_of(node.inputs.begin(), node.inputs.end(), [&](ValueId v) { return !float_value(v); }))
+          return;
+        for (size_t i = 0; i < (concat ? node.inputs.size() : 1); ++i) want(node.inputs[i]);
+        moving_.push_back(id);
+        return;
+      }
+      case QuantRule::kAverage:
+        if (selected(node) && rank(node.inputs[0]) == 4 && made_in_8_bits(node.inputs[0]))
+          want(node.inputs[0]);
+        return;
+      default:
+        return;
+    }
+  }
+
+  int rank(ValueId v) const {
+    return graph_.value(v).shape ? static_cast<int>(graph_.value(v).shape->size()) : -1;
+  }
+
+  void visit_group(const NodeGroup& group) {
+    const Node& root = graph_.node(group.root);
+    if (quantized_roots_.count(group.root)) {
+      want(root.inputs[0]);
+      if (group.residual != kNoId && wanted(group.output)) want(group.residual);
+      return;
+    }
+    if (is_weighted(graph_, root) || !wanted(group.output) || !selected(root)) return;
+    if (float_value(root.inputs[0]) && float_value(root.inputs[1]) && rank(root.outputs[0]) == 4 &&
+        supported_broadcast(root)) {
+      want(root.inputs[0]);
+      want(root.inputs[1]);
+    }
+  }
+
+  // Same shape, or the second operand one pixel per image.
+  bool supported_broadcast(const Node& node) const {
+    const auto &a = graph_.value(node.inputs[0]).shape, &b = graph_.value(node.inputs[1]).shape;
+    if (!a || !b) return false;
+    if (*a == *b) return true;
+    const auto pixel = [](const Dims& full, const Dims& p) {
+      return full.size() == 4 && p.size() == 4 && p[0] == full[0] && p[1] == full[1] && p[2] == Dim(1) &&
+             p[3] == Dim(1);
+    };
+    return pixel(*a, *b) || pixel(*b, *a);
+  }
+
+  void group_scales() {
+    std::vector<ValueId> parent(graph_.value_slots());
+    std::iota(parent.begin(), parent.end(), 0);
+    const auto root = [&](ValueId v) {
+      while (parent[v] != v) v = parent[v] = parent[parent[v]];
+      return v;
+    };
+    std::vector<bool> moved(graph_.value_slots(), false);
+    for (NodeId id : moving_) {
+      const Node& node = graph_.node(id);
+      for (ValueId out : node.outputs) {
+        if (!wanted(out)) continue;
+        moved[out] = true;
+        for (size_t i = 0; i < (node.is("Concat") ? node.inputs.size() : 1); ++i)
+          parent[root(node.inputs[i])] = root(out);
+      }
+    }
+    std::map<ValueId, int32_t> index;
+    for (ValueId v = 0; v < graph_.value_slots(); ++v) {
+      if (!wanted_[v]) continue;
+      const auto [it, fresh] = index.try_emplace(root(v), static_cast<int32_t>(placement_.groups.size()));
+      if (fresh) placement_.groups.emplace_back();
+      placement_.group_of[v] = it->second;
+      if (!moved[v]) placement_.groups[it->second].push_back(v);
+    }
+  }
+
+  const Graph& graph_;
+  const QuantizeOptions& options_;
+  NodeGroups groups_;
+  std::vector<NodeId> order_;
+  std::vector<bool> wanted_;
+  std::set<NodeId> quantized_roots_;
+  std::vector<NodeId> moving_;
+  Placement placement_;
+};
+
+}  // namespace
+
+const TargetRules& find_target(std::string_view name) {
+  for (const TargetRules& t : kTargets)
+    if (t.name == name) return t;
+  fail(ErrorCode::kInvalidArgument, "unknown target '{}': expected octet, tensorrt or onnxruntime", name);
+}
+
+Placement place(const Graph& graph, const QuantizeOptions& options) {
+  return Placer(graph, options).run();
+}
+
+}  // namespace octet
