@@ -1,0 +1,398 @@
+#include <algorithm>
+#include <cmath>
+
+#include "base/checked.h"
+#include "build/lowering.h"
+#include "kernels/conv/conv.h"
+#include "kernels/depthwise/depthwise.h"
+
+namespace octet {
+namespace {
+
+using engine::StepDef;
+using kernels::Function;
+
+// A weighted node seen as a convolution (a Gemm is a 1x1 convolution over its rows).
+struct Weighted {
+  const Node* node = nullptr;
+  bool gemm = false;
+  bool transposed = false;  // weights are stored [K, OC]
+  float alpha = 1, beta = 1;
+  ValueId x = kNoId, weights = kNoId, bias = kNoId;
+  std::vector<int64_t> kernel{1, 1}, strides{1, 1}, dilations{1, 1}, pads{0, 0, 0, 0};
+  int64_t groups = 1;
+};
+
+// Nullopt when it has no fast form (then the generic operator runs).
+std::optional<Weighted> describe(const LoweringState& l, const Node& node) {
+  Weighted w;
+  w.node = &node;
+  w.x = node.inputs[0];
+  w.weights = node.inputs[1];
+  w.bias = node.inputs.size() > 2 ? node.inputs[2] : kNoId;
+  if (node.is("Conv")) {
+    if (l.rank(w.x) != 4 || l.rank(w.weights) != 4) return {};
+    const Dims& d = l.dims(w.weights);
+    w.kernel = {d[2].value(), d[3].value()};
+    w.strides = node.attributes.get_ints("strides", {1, 1});
+    w.dilations = node.attributes.get_ints("dilations", {1, 1});
+    w.groups = node.attributes.get_int("group", 1);
+    w.pads = resolved_pads(l.graph(), node, w.kernel);
+    return w;
+  }
+  w.gemm = true;
+  if (l.rank(w.weights) != 2 || l.rank(w.x) < 2) return {};
+  w.transposed = true;
+  if (node.is("Gemm")) {
+    if (node.attributes.get_int("transA", 0) != 0) return {};
+    w.transposed = node.attributes.get_int("transB", 0) == 0;
+    w.alpha = node.attributes.get_float("alpha", 1);
+    w.beta = node.attributes.get_float("beta", 1);
+  }
+  return w;
+}
+
+Tensor transpose(const Tensor& t) {
+  const int64_t rows = t.shape()[0], columns = t.shape()[1];
+  const int64_t size = dtype_bits(t.dtype()) / 8;
+  Tensor out(t.dtype(), {columns, rows});
+  const auto* from = static_cast<const std::byte*>(t.raw());
+  auto* to = static_cast<std::byte*>(out.raw());
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t c = 0; c < columns; ++c)
+      std::copy_n(from + (r * columns + c) * size, size, to + (c * rows + r) * size);
+  return out;
+}
+
+// 8-bit weights under a DequantizeLinear with one scale, or one per output channel, and zero-points that int8
+// can do without.
+std::optional<IntegerWeights> integer_weights(const LoweringState& l, const Weighted& w,
+                                              std::string& why_not) {
+  const Graph& g = l.graph();
+  const Node* dq = g.producer(w.weights);
+  const auto refuse = [&](std::string why) {
+    why_not = std::move(why);
+    return std::optional<IntegerWeights>();
+  };
+  if (dq == nullptr || !dq->is("DequantizeLinear") || !g.is_constant(dq->inputs[0]))
+    return refuse("its weights are not 8-bit");
+  const Tensor& stored = *g.value(dq->inputs[0]).constant;
+  if (stored.dtype() != DType::kInt8 && stored.dtype() != DType::kUInt8)
+    return refuse("its weights are " + std::string(dtype_name(stored.dtype())));
+  if (!g.is_constant(dq->inputs[1]) || dq->attributes.get_int("block_size", 0) != 0)
+    return refuse("its weights have scales per block");
+  const int64_t channel_axis = w.transposed ? 1 : 0;
+  const int64_t channels = stored.shape()[channel_axis];
+  const std::vector<float> scale = to_float(*g.value(dq->inputs[1]).constant);
+  int64_t axis = dq->attributes.get_int("axis", 1);
+  if (axis < 0) axis += stored.rank();
+  if (scale.size() != 1 && (axis != channel_axis || static_cast<int64_t>(scale.size()) != channels))
+    return refuse("its weights have scales along an axis other than the output channels");
+  const int64_t neutral = stored.dtype() == DType::kUInt8 ? 128 : 0;
+  bool neutral_zero = neutral == 0;
+  if (dq->inputs.size() > 2 && dq->inputs[2] != kNoId) {
+    if (!g.is_constant(dq->inputs[2])) return refuse("its weights have a variable zero-point");
+    const auto zeros = to_int64(*g.value(dq->inputs[2]).constant);
+    neutral_zero = std::all_of(zeros.begin(), zeros.end(), [&](int64_t z) { return z == neutral; });
+  }
+  if (!neutral_zero) return refuse("its weights have a zero-point");
+  IntegerWeights out;
+  out.values = w.transposed ? transpose(stored) : stored;
+  if (stored.dtype() == DType::kUInt8) {
+    Tensor moved(DType::kInt8, out.values.shape());
+    for (int64_t i = 0; i < moved.count(); ++i)
+      moved.as<int8_t>()[i] = static_cast<int8_t>(out.values.as<uint8_t>()[i] - 128);
+    out.values = std::move(moved);
+  }
+  out.scale.resize(channels);
+  for (int64_t c = 0; c < channels; ++c) out.scale[c] = scale[scale.size() == 1 ? 0 : c];
+  return out;
+}
+
+// Bias per output channel, or nullopt when it is not a constant of that form.
+std::optional<std::vector<float>> bias_values(const LoweringState& l, const Weighted& w, int64_t channels) {
+  std::vector<float> values(channels, 0);
+  if (w.bias == kNoId) return values;
+  const auto t = l.constant_floats(w.bias);
+  if (!t || t->dtype() != DType::kFloat32 || (t->count() != channels && t->count() != 1)) return {};
+  if (t->count() != 1 && t->shape().back() != channels) return {};
+  for (int64_t c = 0; c < channels; ++c) values[c] = w.beta * t->as<float>()[t->count() == 1 ? 0 : c];
+  return values;
+}
+
+bool sums_fit(const Tensor& weights) {
+  const int64_t channels = weights.shape()[0];
+  const int64_t inner = channels ? weights.count() / channels : 0;
+  for (int64_t c = 0; c < channels; ++c) {
+    int64_t sum = 0;
+    for (int64_t i = 0; i < inner; ++i)
+      sum += std::abs(static_cast<int>(weights.as<int8_t>()[c * inner + i]));
+    if (sum * 255 > INT32_MAX) return false;
+  }
+  return true;
+}
+
+struct Saturation {
+  int64_t low = 0, high = 255;
+};
+
+// ReLU or clip as saturation of the 8-bit output.
+Saturation saturation_of(const ActivationSpec& spec, const QuantParams& q) {
+  const auto level = [&](float x) {
+    return static_cast<int64_t>(quantize_one(x, q.scale[0], q.zero_point[0], {0, 255}));
+  };
+  if (spec.function == Function::kRelu) return {level(0), 255};
+  return {level(spec.alpha), level(spec.beta)};
+}
+
+bool saturates(const ActivationSpec& spec) {
+  return spec.function == Function::kRelu || spec.function == Function::kClip;
+}
+
+void set_geometry(StepDef& step, const Weighted& w) {
+  if (w.gemm) return;
+  step.attributes.set("kernel", w.kernel);
+  step.attributes.set("strides", w.strides);
+  step.attributes.set("dilations", w.dilations);
+  step.attributes.set("pads", w.pads);
+  step.attributes.set("group", w.groups);
+}
+
+void set_function(StepDef& step, const ActivationSpec& spec) {
+  if (spec.function == Function::kNone) return;
+  step.attributes.set("function", static_cast<int64_t>(spec.function));
+  step.attributes.set("alpha", spec.alpha);
+  step.attributes.set("beta", spec.beta);
+}
+
+void name_nodes(LoweringState& l, StepDef& step, const std::vector<NodeId>& nodes) {
+  step.nodes.clear();
+  for (NodeId n : nodes) step.nodes.push_back(l.graph().node(n).name);
+}
+
+// What is left of a group behind its first step, in float: from `from` (float) to the group's output.
+void finish_in_float(LoweringState& l, const NodeGroup& group, int32_t from) {
+  const Layout layout = l.layout_of(from);
+  if (group.residual != kNoId) {
+    const int32_t other = l.tensor(group.residual, layout);
+    const NodeId add = group.nodes[group.activation ? 2 : 1];
+    const bool last = !group.final_clip;
+    const int32_t to =
+        last ? l.make(group.output, DType::kFloat32, layout)
+             : l.make_temporary(l.graph().node(add).name + "/partial", DType::kFloat32, layout, l.dims(group.output));
+    StepDef& step = l.add_step("binary_f32", add, {from, other}, {to});
+    step.attributes.set("op", std::string("Add"));
+    l.set_precision(step, "float32", l.float_reason(l.graph().node(add)));
+    from = to;
+  }
+  if (group.final_clip)
+    add_function_f32(l, group.nodes.back(), *group.final_clip, from,
+                     l.make(group.output, DType::kFloat32, layout));
+}
+
+class IntegerLowering {
+ public:
+  IntegerLowering(LoweringState& l, const NodeGroup& group, const Weighted& w, QuantizedValue x,
+                  IntegerWeights weights, std::vector<float> bias)
+      : l_(l), group_(group), w_(w), x_(std::move(x)), weights_(std::move(weights)), bias_(std::move(bias)) {}
+
+  void run() {
+    auto out = l_.requantized(group_.output);
+    const auto residual = l_.quantized(group_.residual);
+    const bool fuse_residual = group_.residual != kNoId && residual && out;
+    if (group_.residual != kNoId && !fuse_residual) out.reset();
+    const Layout layout = w_.gemm ? Layout::kPlain : Layout::kNhwc;
+    const int32_t x = l_.tensor(x_.stored, layout);
+    const int32_t r = fuse_residual ? l_.tensor(residual->stored, layout) : -1;
+    const bool split = group_.residual != kNoId && !fuse_residual;
+    int32_t y;
+    if (out)
+      y = l_.make_stored(out->value, layout);
+    else if (split)
+      y = l_.make_temporary(w_.node->name + "/partial", DType::kFloat32, layout, l_.dims(w_.node->outputs[0]));
+    else
+      y = l_.make(group_.output, DType::kFloat32, layout);
+    emit(x, y, out ? &out->value.params : nullptr, r, fuse_residual ? &residual->params : nullptr);
+    if (out) l_.mark_done(out->node);
+    if (split) finish_in_float(l_, group_, y);
+  }
+
+ private:
+  void emit(int32_t x, int32_t y, const QuantParams* out, int32_t residual,
+            const QuantParams* residual_params) {
+    const int64_t channels = weights_.values.shape()[0];
+    const ActivationSpec before = group_.activation.value_or(ActivationSpec{});
+    // A clip is saturation when nothing comes between it and the rounding.
+    const bool clip_saturates = out && residual < 0 && saturates(before);
+    const ActivationSpec function = clip_saturates ? ActivationSpec{} : before;
+    Saturation range;
+    if (clip_saturates) range = saturation_of(before, *out);
+    if (out && group_.final_clip) range = saturation_of(*group_.final_clip, *out);
+
+    const double zero =
+        out ? out->zero_point[0] - (residual_params
+                                        ? residual_params->zero_point[0] *
+                                              static_cast<double>(residual_params->scale[0]) / out->scale[0]
+                                        : 0)
+            : 0;
+    const bool requantize_early = out && function.function == Function::kNone;
+    const double divisor = requantize_early ? out->scale[0] : 1;
+    std::vector<float> scale(channels), bias(channels);
+    for (int64_t c = 0; c < channels; ++c) {
+      scale[c] = static_cast<float>(static_cast<double>(w_.alpha) * x_.params.scale[0] * weights_.scale[c] /
+                                    divisor);
+      bias[c] = static_cast<float>(bias_[c] / divisor + (requantize_early ? zero : 0));
+    }
+    const std::string name = w_.node->name;
+    const bool late = out && !requantize_early;
+    const std::vector<int32_t> inputs{
+        x,
+        l_.constant(name + "/weights", packed()),
+        l_.constant(name + "/acc_init", acc_init()),
+        l_.constant(name + "/scale", scale),
+        l_.constant(name + "/bias", bias),
+        late ? l_.constant(name + "/out_scale", {static_cast<float>(1.0 / out->scale[0])}) : -1,
+        late ? l_.constant(name + "/out_zero", {static_cast<float>(zero)}) : -1,
+        residual,
+        residual_params
+            ? l_.constant(
+                  name + "/residual_scale",
+                  {static_cast<float>(static_cast<double>(residual_params->scale[0]) / out->scale[0])})
+            : -1,
+    };
+    StepDef& step = l_.add_step(w_.gemm ? "gemm" : "conv", group_.root, inputs, {y});
+    set_geometry(step, w_);
+    set_function(step, function);
+    if (out) {
+      step.attributes.set("low", range.low);
+      step.attributes.set("high", range.high);
+    }
+    l_.set_precision(step, "int8");
+    if (group_.residual != kNoId && residual < 0)
+      name_nodes(l_, step, {group_.nodes.begin(), group_.nodes.begin() + (group_.activation ? 2 : 1)});
+    else
+      name_nodes(l_, step, group_.nodes);
+  }
+
+  kernels::ConvShape shape() const {
+    kernels::ConvShape s;
+    const Shape& d = weights_.values.shape();
+    s.out_c = d[0];
+    s.in_c = d[1] * w_.groups;
+    s.groups = w_.groups;
+    s.kernel_h = w_.kernel[0];
+    s.kernel_w = w_.kernel[1];
+    return s;
+  }
+
+  Tensor packed() const {
+    Tensor out(DType::kUInt8, {kernels::packed_conv_bytes(shape())});
+    kernels::pack_conv_weights(shape(), weights_.values.as<int8_t>().data(),
+                               static_cast<std::byte*>(out.raw()));
+    return out;
+  }
+
+  Tensor acc_init() const {
+    const kernels::ConvShape s = shape();
+    const std::vector<uint8_t> zeros(s.in_c, static_cast<uint8_t>(x_.params.zero_point[0]));
+    std::vector<int32_t> all(round_up(s.out_c, kernels::kChannelPad));
+    kernels::conv_acc_init(s, weights_.values.as<int8_t>().data(), zeros.data(), all.data());
+    return Tensor::of<int32_t>({s.out_c}, std::span<const int32_t>(all).first(s.out_c));
+  }
+
+  LoweringState& l_;
+  const NodeGroup& group_;
+  const Weighted& w_;
+  QuantizedValue x_;
+  IntegerWeights weights_;
+  std::vector<float> bias_;
+};
+
+void lower_in_float(LoweringState& l, const NodeGroup& group, const Weighted& w, const Tensor& weights,
+                    const std::vector<float>& bias, const std::string& reason) {
+  const std::string& name = w.node->name;
+  const Layout layout = w.gemm ? Layout::kPlain : Layout::kNhwc;
+  Tensor scaled = w.transposed ? transpose(weights) : weights;
+  if (w.alpha != 1) {
+    scaled = scaled.clone();
+    for (float& v : scaled.as<float>()) v *= w.alpha;
+  }
+  // One function fits into the step: before or behind the residual.
+  const bool residual = group.residual != kNoId && !w.gemm && !(group.activation && group.final_clip);
+  const bool whole = residual || group.residual == kNoId;
+  const bool clip_inside = residual && group.final_clip;
+  const int32_t x = l.tensor(w.x, layout);
+  const int32_t r = residual ? l.tensor(group.residual, layout) : -1;
+  const int32_t y = whole ? l.make(group.output, DType::kFloat32, layout)
+                          : l.make_temporary(name + "/partial", DType::kFloat32, layout, l.dims(w.node->outputs[0]));
+  std::vector<int32_t> inputs{x, l.constant(name + "/weights", scaled), l.constant(name + "/bias", bias)};
+  if (!w.gemm) inputs.push_back(r);
+  StepDef& step = l.add_step(w.gemm ? "gemm_f32" : "conv_f32", group.root, inputs, {y});
+  set_geometry(step, w);
+  if (group.activation) set_function(step, *group.activation);
+  if (clip_inside) {
+    set_function(step, *group.final_clip);
+    step.attributes.set("residual_first", int64_t{1});
+  }
+  l.set_precision(step, "float32", reason);
+  if (whole)
+    name_nodes(l, step, group.nodes);
+  else
+    finish_in_float(l, group, y);
+}
+
+// The operators of a group one by one.
+void lower_piecewise(LoweringState& l, const NodeGroup& group) {
+  const std::string root = l.graph().node(group.root).name;
+  for (NodeId n : group.nodes) {
+    if (activation_of(l.graph(), l.graph().node(n)))
+      lower_activation(l, n);
+    else
+      lower_generic(l, n);
+  }
+}
+
+}  // namespace
+
+void lower_weighted(LoweringState& l, const NodeGroup& group) {
+  const Node& node = l.graph().node(group.root);
+  const auto w = describe(l, node);
+  if (!w) return lower_piecewise(l, group);
+  const Dims& weight_dims = l.dims(w->weights);
+  const int64_t channels = weight_dims[w->transposed ? 1 : 0].value();
+  const auto bias = bias_values(l, *w, channels);
+  if (!bias) return lower_piecewise(l, group);
+
+  std::string reason;
+  const auto x = l.quantized(w->x);
+  auto weights = integer_weights(l, *w, reason);
+  if (x && weights && sums_fit(weights->values))
+    return IntegerLowering(l, group, *w, *x, std::move(*weights), *bias).run();
+  if (x && weights) reason = "its sums could exceed 32 bits";
+  if (!x || !l.is_quantized_model()) reason = l.float_reason(node);
+  const auto floats = l.constant_floats(w->weights);
+  if (!floats || floats->dtype() != DType::kFloat32) return lower_piecewise(l, group);
+  lower_in_float(l, group, *w, *floats, *bias, reason);
+}
+
+std::vector<int64_t> resolved_pads(const Graph& graph, const Node& node, const std::vector<int64_t>& kernel) {
+  const std::string mode = node.attributes.get_string("auto_pad", "NOTSET");
+  std::vector<int64_t> pads = node.attributes.get_ints("pads", {0, 0, 0, 0});
+  if (mode == "NOTSET" || mode.empty()) return pads;
+  pads = {0, 0, 0, 0};
+  if (mode == "VALID") return pads;
+  const Dims &in = *graph.value(node.inputs[0]).shape, &out = *graph.value(node.outputs[0]).shape;
+  const auto strides = node.attributes.get_ints("strides", {1, 1});
+  const auto dilations = node.attributes.get_ints("dilations", {1, 1});
+  for (int i = 0; i < 2; ++i) {
+    if (!in[i + 2].known() || !out[i + 2].known())
+      fail(ErrorCode::kUnsupported, "node '{}': auto_pad {} needs a known height and width", node.name, mode);
+    const int64_t needed = std::max<int64_t>(
+        0, (out[i + 2].value() - 1) * strides[i] + (kernel[i] - 1) * dilations[i] + 1 - in[i + 2].value());
+    pads[i] = mode == "SAME_LOWER" ? (needed + 1) / 2 : needed / 2;
+    pads[i + 2] = needed - pads[i];
+  }
+  return pads;
+}
+
+}  // namespace octet

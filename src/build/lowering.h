@@ -1,0 +1,133 @@
+// The state of one lowering: which engine tensors hold each value of the graph so far. One file of this
+// folder per family of operators adds steps through it.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "build/build.h"
+#include "ops/op_def.h"
+#include "passes/groups.h"
+
+namespace octet {
+
+// A value that exists in 8 bits: `stored` is the input of the DequantizeLinear that makes the float value.
+// `params` are for u8: a signed tensor's zero-points are moved by 128.
+struct QuantizedValue {
+  ValueId stored = kNoId;
+  QuantParams params;
+};
+
+// Constant weights in 8 bits: int8, [output channel][...], one scale per output channel.
+struct IntegerWeights {
+  Tensor values;
+  std::vector<float> scale;
+};
+
+class LoweringState {
+ public:
+  LoweringState(const Graph& graph, const BuildOptions& options);
+  engine::Model run();
+
+  // --- reading the graph
+  const Graph& graph() const { return graph_; }
+  // The 8-bit form of a float value made by a DequantizeLinear of a variable, per tensor.
+  std::optional<QuantizedValue> quantized(ValueId value) const;
+  // The QuantizeLinear that is the only reader of a float value, with the 8-bit value it makes.
+  struct Requantized {
+    NodeId node;
+    QuantizedValue value;
+  };
+  std::optional<Requantized> requantized(ValueId value) const;
+  // A float constant, also one under a DequantizeLinear.
+  std::optional<Tensor> constant_floats(ValueId value) const;
+  bool is_quantized_model() const { return quantized_model_; }
+  const Dims& dims(ValueId value) const { return *graph_.value(value).shape; }
+  int rank(ValueId value) const { return static_cast<int>(dims(value).size()); }
+
+  // --- tensors
+  // The engine tensor that holds `value` in `layout`; adds a step that converts when only another form
+  // exists.
+  int32_t tensor(ValueId value, Layout layout);
+  // In whichever layout it exists (plain if in none).
+  int32_t tensor_any(ValueId value);
+  Layout layout_of(int32_t tensor) const { return model_.tensors[tensor].layout; }
+  // A new tensor for a value that a step is about to write.
+  int32_t make(ValueId value, DType dtype, Layout layout, const QuantParams& quant = {});
+  int32_t make_stored(const QuantizedValue& value, Layout layout) {
+    return make(value.stored, DType::kUInt8, layout, value.params);
+  }
+  // A nameless intermediate of the same shape as `like`.
+  int32_t make_temporary(const std::string& name, DType dtype, Layout layout, const Dims& shape,
+                         const QuantParams& quant = {});
+  // `value` is another shape over the elements of the plain tensor `of`.
+  int32_t make_view(ValueId value, int32_t of);
+  // The tensor of a whole concatenation (made if no part of it was written yet), and a part of it that is
+  // copied in.
+  int32_t concat_parent(ValueId whole, DType dtype, const QuantParams& quant);
+  int32_t make_channel_view(const std::string& name, int32_t root, int64_t channel, const Dims& shape,
+                            DType dtype, const QuantParams& quant);
+  void bind(ValueId value, int32_t tensor);
+  int32_t constant(const std::string& name, Tensor data);
+  int32_t constant(const std::string& name, const std::vector<float>& values);
+
+  // --- steps
+  engine::StepDef& add_step(std::string kind, NodeId named_after, std::vector<int32_t> inputs,
+                            std::vector<int32_t> outputs);
+  void set_precision(engine::StepDef& step, std::string precision, std::string reason = "");
+  void mark_done(NodeId node) { done_.insert(node); }
+  // The float steps' reason, from what is known of the node.
+  std::string float_reason(const Node& node) const;
+  // Adds a step that turns 8-bit values of one scale into those of another.
+  int32_t requantize(int32_t from, const QuantParams& to, const std::string& name);
+  void requantize_into(int32_t from, int32_t to, NodeId node);
+
+  engine::Model& model() { return model_; }
+
+ private:
+  void add_inputs();
+  void add_outputs();
+  void plan_concats();
+  void lower(NodeId id);
+  void lower_single(NodeId id);
+  void check_int8_only() const;
+  int32_t push(engine::TensorDef def);
+
+  const Graph& graph_;
+  const BuildOptions& options_;
+  NodeGroups groups_;
+  engine::Model model_;
+  bool quantized_model_ = false;
+  std::map<std::pair<ValueId, Layout>, int32_t> tensors_;
+  struct Place {
+    ValueId whole;
+    int64_t channel;
+  };
+  std::map<ValueId, Place> concat_place_;  // values that are written straight into a concatenation
+  std::set<NodeId> done_;
+};
+
+// Each lowers one node or group; lower_node's are chosen by OpDef::lowering.
+void lower_weighted(LoweringState& l, const NodeGroup& group);
+void lower_arithmetic(LoweringState& l, const NodeGroup& group);
+void lower_activation(LoweringState& l, NodeId id);
+void lower_pool(LoweringState& l, NodeId id);
+void lower_resize(LoweringState& l, NodeId id);
+void lower_concat(LoweringState& l, NodeId id);
+void lower_reshape(LoweringState& l, NodeId id);
+void lower_quantize(LoweringState& l, NodeId id);
+void lower_generic(LoweringState& l, NodeId id);
+// Add, Sub, Mul, Div in float where a fast step serves; false where not.
+bool lower_binary(LoweringState& l, NodeId id, ValueId value);
+
+// function_f32 behind `from`; gives the tensor it writes, which becomes `value`'s.
+void add_function_f32(LoweringState& l, NodeId id, const ActivationSpec& spec, int32_t from, int32_t to);
+
+// Pads (top, left, bottom, right) of a Conv or pool with auto_pad resolved; needs known sizes when auto_pad
+// is used.
+std::vector<int64_t> resolved_pads(const Graph& graph, const Node& node, const std::vector<int64_t>& kernel);
+
+}  // namespace octet
