@@ -1,0 +1,34 @@
+// Observes the values of a float graph over data.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/progress.h"
+#include "calibrate/dataset_runner.h"
+#include "calibrate/table.h"
+#include "graph/graph.h"
+
+namespace octet {
+
+// Statistics of each value, by name.
+using ValueStatistics = std::map<std::string, TensorStatistics, std::less<>>;
+
+struct Observed {
+  ValueStatistics values;
+  std::vector<SkippedSample> skipped;
+  uint64_t samples = 0;  // without the skipped ones
+};
+
+// Runs `engine`, built from a float graph, over the data and observes the values of these names (those that the engine has). Throws Error when no
+// sample could be read.
+Observed observe_values(const engine::Engine& engine, const Dataset& data, const std::vector<std::string>& names, RunnerOptions options);
+
+// The range of each value by one method.
+std::map<std::string, TableTensor, std::less<>> choose_ranges(const ValueStatistics& values, RangeMethod method, const RangeOptions& options);
+
+// One line per value whose statistics are suspicious: never produced, constant, NaN or infinite.
+std::vector<std::string> problems(const ValueStatistics& values);
+
+}  // namespace octet

@@ -1,0 +1,114 @@
+#include "calibrate/dataset_runner.h"
+
+#include <algorithm>
+#include <mutex>
+
+namespace octet {
+namespace {
+
+constexpr size_t kContextsPerWorker = 4;
+
+// Contexts of one worker, least recently used first.
+class ContextCache {
+ public:
+  engine::Context& get(const engine::Engine& engine, std::span<const Tensor> inputs) {
+    std::vector<Shape> key;
+    for (const Tensor& t : inputs) key.push_back(t.shape());
+    const auto found = std::find_if(entries_.begin(), entries_.end(), [&](const Entry& e) { return e.key == key; });
+    if (found != entries_.end()) {
+      std::rotate(found, found + 1, entries_.end());
+      return *entries_.back().context;
+    }
+    engine::ContextOptions options = engine::default_options();
+    options.shapes = shapes_for(engine.model(), inputs);
+    if (entries_.size() == kContextsPerWorker) entries_.erase(entries_.begin());
+    entries_.push_back({std::move(key), std::make_unique<engine::Context>(engine, options)});
+    return *entries_.back().context;
+  }
+
+ private:
+  struct Entry {
+    std::vector<Shape> key;
+    std::unique_ptr<engine::Context> context;
+  };
+  std::vector<Entry> entries_;
+};
+
+}  // namespace
+
+DatasetRunner::DatasetRunner(engine::Engine engine, const Dataset& data, RunnerOptions options) : engine_(std::move(engine)), data_(data), options_(std::move(options)) {
+  if (options_.threads <= 0) options_.threads = available_cpus();
+  options_.threads = static_cast<int>(std::min<int64_t>(options_.threads, std::max<int64_t>(1, data.size())));
+}
+
+int DatasetRunner::workers() const { return options_.threads; }
+
+std::vector<SkippedSample> DatasetRunner::run(const Body& body) {
+  ThreadPool pool(options_.threads);
+  std::vector<ContextCache> contexts(options_.threads);
+  std::vector<SkippedSample> skipped;
+  std::mutex mutex;
+  Progress& progress = options_.progress ? *options_.progress : no_progress();
+  progress.start(options_.label, data_.size(), data_.images() ? "images" : "samples");
+  pool.parallel_for(data_.size(), 1, [&](int64_t begin, int64_t end, int worker) {
+    for (int64_t i = begin; i < end; ++i) {
+      const Sample sample = data_.load(i);
+      if (sample.bad) {
+        const std::lock_guard lock(mutex);
+        skipped.push_back({i, data_.name(i), sample.reason});
+      } else {
+        try {
+          const std::vector<Tensor> inputs = order_inputs(engine_.model(), sample.inputs);
+          body(worker, i, contexts[worker].get(engine_, inputs), inputs);
+        } catch (const Error& e) {
+          fail(e.code(), "{}: {}", data_.name(i), e.message());
+        }
+      }
+      progress.advance();
+    }
+  });
+  progress.finish();
+  std::sort(skipped.begin(), skipped.end(), [](const SkippedSample& a, const SkippedSample& b) { return a.index < b.index; });
+  return skipped;
+}
+
+std::map<std::string, int64_t> shapes_for(const engine::Model& model, std::span<const Tensor> inputs) {
+  std::map<std::string, int64_t> shapes;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const engine::TensorDef& def = model.tensors[model.inputs[i]];
+    const Shape& shape = inputs[i].shape();
+    const auto refuse = [&] {
+      fail(ErrorCode::kInvalidArgument, "input '{}' has shape {}, the model expects {}", def.name, to_string(shape), to_string(def.shape));
+    };
+    if (shape.size() != def.shape.size()) refuse();
+    for (size_t d = 0; d < shape.size(); ++d) {
+      const Dim& expected = def.shape[d];
+      if (expected.known() && expected.value() != shape[d]) refuse();
+      if (expected.known() || expected.op() != Dim::Op::kSymbol) continue;
+      const auto [it, fresh] = shapes.emplace(expected.name(), shape[d]);
+      if (!fresh && it->second != shape[d])
+        fail(ErrorCode::kInvalidArgument, "input '{}' has shape {}: dimension '{}' would be both {} and {}", def.name, to_string(shape), expected.name(), it->second, shape[d]);
+    }
+  }
+  return shapes;
+}
+
+std::vector<Tensor> order_inputs(const engine::Model& model, const std::map<std::string, Tensor>& named) {
+  std::vector<Tensor> inputs;
+  std::string names;
+  for (int32_t t : model.inputs) names += (names.empty() ? "'" : ", '") + model.tensors[t].name + "'";
+  if (named.size() != model.inputs.size())
+    fail(ErrorCode::kInvalidArgument, "the data has {} input{}, the model has {}: {}", named.size(), named.size() == 1 ? "" : "s", model.inputs.size(), names);
+  for (int32_t t : model.inputs) {
+    const engine::TensorDef& def = model.tensors[t];
+    auto found = named.find(def.name);
+    if (found == named.end() && named.size() == 1 && named.begin()->first.empty()) found = named.begin();
+    if (found == named.end()) fail(ErrorCode::kInvalidArgument, "the data has no input '{}': the model's inputs are {}", def.name, names);
+    if (found->second.dtype() != def.dtype)
+      fail(ErrorCode::kInvalidArgument, "input '{}' is {}, the model expects {}", def.name, dtype_name(found->second.dtype()), dtype_name(def.dtype));
+    inputs.push_back(found->second);
+  }
+  return inputs;
+}
+
+}  // namespace octet

@@ -1,0 +1,105 @@
+#include "report/evaluate.h"
+
+#include <algorithm>
+
+namespace octet {
+namespace {
+
+// What one sample contributes.
+struct Row {
+  bool seen = false;
+  bool first = false, five = false, agrees = false;
+  std::vector<PairSums> outputs;
+};
+
+std::unique_ptr<engine::Context> context_for(const engine::Engine& engine, std::span<const Tensor> inputs) {
+  engine::ContextOptions options = engine::default_options();
+  options.shapes = shapes_for(engine.model(), inputs);
+  return std::make_unique<engine::Context>(engine, options);
+}
+
+}  // namespace
+
+PairSums Evaluation::all() const {
+  PairSums sums;
+  for (const PairSums& s : outputs) sums += s;
+  return sums;
+}
+
+Evaluation evaluate_engine(const engine::Engine& engine, const engine::Engine* reference, const Dataset& data, const std::vector<int64_t>& labels, int64_t class_offset,
+                           const RunnerOptions& options) {
+  const engine::Model& model = engine.model();
+  if (reference && reference->model().outputs.size() != model.outputs.size())
+    fail(ErrorCode::kInvalidArgument, "the model has {} outputs and the reference {}: they are not the same network", model.outputs.size(), reference->model().outputs.size());
+  std::vector<Row> rows(data.size());
+  DatasetRunner runner(engine, data, options);
+  std::vector<std::map<std::vector<Shape>, std::unique_ptr<engine::Context>>> contexts(runner.workers());
+
+  Evaluation result;
+  result.skipped = runner.run([&](int worker, int64_t sample, engine::Context& context, std::span<const Tensor> inputs) {
+    Row& row = rows[sample];
+    row.seen = true;
+    context.run(inputs);
+    const std::vector<float> scores = output_floats(context.output(0), model.tensors[model.outputs[0]].quant);
+    const std::vector<int64_t> best = top_indices(scores, 5);
+    if (!labels.empty() && labels[sample] >= 0) {
+      const int64_t index = labels[sample] + class_offset;
+      if (index < 0 || index >= static_cast<int64_t>(scores.size()))
+        fail(ErrorCode::kInvalidArgument, "class {} with offset {} is not among the {} values of output '{}': check --labels and --class-offset", labels[sample], class_offset,
+             scores.size(), model.tensors[model.outputs[0]].name);
+      row.first = !best.empty() && best[0] == index;
+      row.five = std::find(best.begin(), best.end(), index) != best.end();
+    }
+    if (!reference) return;
+    std::vector<Shape> key;
+    for (const Tensor& t : inputs) key.push_back(t.shape());
+    auto& cache = contexts[worker];
+    if (!cache.count(key)) {
+      if (cache.size() >= 4) cache.clear();
+      cache[key] = context_for(*reference, inputs);
+    }
+    engine::Context& expected = *cache[key];
+    expected.run(inputs);
+    for (size_t i = 0; i < model.outputs.size(); ++i) {
+      const auto theirs = output_floats(expected.output(i), reference->model().tensors[reference->model().outputs[i]].quant);
+      const auto ours = i == 0 ? scores : output_floats(context.output(i), model.tensors[model.outputs[i]].quant);
+      if (theirs.size() != ours.size())
+        fail(ErrorCode::kInvalidArgument, "output '{}' has {} values, the reference's {}", model.tensors[model.outputs[i]].name, ours.size(), theirs.size());
+      row.outputs.push_back(compare_values(theirs, ours));
+      if (i == 0) row.agrees = !best.empty() && top_indices(theirs, 1)[0] == best[0];
+    }
+  });
+
+  int64_t labelled = 0, first = 0, five = 0, agree = 0;
+  for (int32_t t : model.outputs) result.names.push_back(model.tensors[t].name);
+  if (reference) {
+    result.outputs.resize(model.outputs.size());
+    result.cosine.resize(model.outputs.size());
+  }
+  for (size_t s = 0; s < rows.size(); ++s) {
+    const Row& row = rows[s];
+    if (!row.seen) continue;
+    ++result.images;
+    if (!labels.empty() && labels[s] >= 0) {
+      ++labelled;
+      first += row.first;
+      five += row.five;
+    }
+    agree += row.agrees;
+    for (size_t i = 0; i < row.outputs.size(); ++i) {
+      result.outputs[i] += row.outputs[i];
+      result.cosine[i] += row.outputs[i].cosine();
+    }
+  }
+  if (result.images == 0) fail(ErrorCode::kInvalidArgument, "none of the {} samples could be read: {}", data.size(), result.skipped.front().reason);
+  const auto percent = [](int64_t part, int64_t whole) { return 100.0 * static_cast<double>(part) / static_cast<double>(whole); };
+  if (labelled > 0) {
+    result.top1 = percent(first, labelled);
+    result.top5 = percent(five, labelled);
+  }
+  if (reference) result.agreement = percent(agree, result.images);
+  for (double& c : result.cosine) c /= static_cast<double>(result.images);
+  return result;
+}
+
+}  // namespace octet
