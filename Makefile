@@ -1,0 +1,79 @@
+# make              install what is missing, build, leave the command at build/octet
+# make demo         quantize, evaluate, compare and time the demo network; print one table
+# make test         unit and end-to-end tests, layer check, format check, demo
+# make test-kernels 100,000 random cases per integer kernel and instruction set
+# make sanitize     the test suite under AddressSanitizer and UndefinedBehaviorSanitizer
+# make tidy         clang-tidy over all sources
+# make bench        kernel benchmarks
+# make format       clang-format over all sources
+# make clean        remove every build folder
+
+SHELL := /bin/bash
+JOBS ?= $(shell nproc)
+KERNEL_TEST_CASES ?= 100000
+
+# Evaluated in the recipes, so that what `make packages` has just installed is found.
+CONFIGURE = cmake -DCMAKE_CXX_COMPILER_LAUNCHER="$$(command -v ccache || true)"
+CTEST = ctest --output-on-failure --parallel $(JOBS) --no-tests=error
+SOURCES = $(shell find src include tools tests fuzz examples python \
+  \( -name '*.cc' -o -name '*.h' -o -name '*.inc' \) -print 2>/dev/null | LC_ALL=C sort)
+TIDY_SOURCES = $(shell find src tools -name '*.cc' ! -name '*test.cc' ! -name '*bench.cc' -print 2>/dev/null | LC_ALL=C sort)
+
+.DEFAULT_GOAL := octet
+.PHONY: octet all packages configure demo test unit-test layers format-check test-kernels sanitize tidy bench \
+  format clean
+
+octet: configure
+	@cmake --build build --parallel $(JOBS) --target octet
+
+all: configure
+	@cmake --build build --parallel $(JOBS)
+
+packages:
+	@scripts/install_packages.sh
+
+configure: packages
+	@$(CONFIGURE) --preset release --log-level=WARNING >/dev/null
+
+demo: octet
+	@demo/run.sh
+
+test: layers format-check unit-test
+	@demo/run.sh --check
+
+unit-test: all
+	@OCTET_TEST_CASES=$${OCTET_TEST_CASES:-$$(($(KERNEL_TEST_CASES) / 10))} $(CTEST) --test-dir build
+
+layers: packages
+	@python3 tests/layers/check_layers.py --self-test
+	@python3 tests/layers/check_layers.py
+
+format-check: packages
+	@if command -v clang-format >/dev/null; then \
+	  clang-format --dry-run --Werror $(SOURCES) && echo "format: $(words $(SOURCES)) files"; \
+	else echo "format: skipped, clang-format is not installed"; fi
+
+test-kernels: configure
+	@cmake --build build --parallel $(JOBS) --target octet_kernels_test
+	@OCTET_TEST_CASES=$(KERNEL_TEST_CASES) build/src/kernels/octet_kernels_test --gtest_brief=1
+
+sanitize: packages
+	@$(CONFIGURE) --preset asan --log-level=WARNING >/dev/null
+	@cmake --build build-asan --parallel $(JOBS)
+	@OCTET_TEST_CASES=$${OCTET_TEST_CASES:-1000} ASAN_OPTIONS=detect_stack_use_after_return=1 \
+	  UBSAN_OPTIONS=print_stacktrace=1 $(CTEST) --test-dir build-asan
+
+tidy: all
+	@printf '%s\n' $(TIDY_SOURCES) | xargs -P $(JOBS) -n 4 clang-tidy -p build --quiet 2> >(grep -v 'warnings\? generated' >&2)
+
+bench: packages
+	@$(CONFIGURE) --preset bench --log-level=WARNING >/dev/null
+	@cmake --build build-bench --parallel $(JOBS)
+	@for program in $$(find build-bench -name 'octet_*_bench' -type f -executable | LC_ALL=C sort); do \
+	  $$program || exit 1; done
+
+format: packages
+	@clang-format -i $(SOURCES)
+
+clean:
+	@rm -rf build build-asan build-bench build-debug
