@@ -1,0 +1,10 @@
+#include "kernels/convert/body.h"
+#include "kernels/simd/vector_avx512.h"
+
+namespace octet::kernels {
+
+extern const ConvertKernel convert_avx512vnni;
+const ConvertKernel convert_avx512vnni = {"avx512vnni", Isa::kAvx512Vnni, ConvertBody<Avx512>::pieces,
+                                          ConvertBody<Avx512>::run};
+
+}  // namespace octet::kernels

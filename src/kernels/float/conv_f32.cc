@@ -1,0 +1,318 @@
+#include "kernels/float/conv_f32.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <vector>
+
+#include "base/checked.h"
+#include "base/error.h"
+#include "kernels/float/binary_f32.h"
+#include "kernels/float/onednn.h"
+#include "kernels/simd/function.h"
+
+namespace octet::kernels {
+namespace {
+
+using dnnl::memory;
+constexpr auto kF32 = memory::data_type::f32;
+// Bytes of an output band that our own passes read again: it should still be in the second-level cache.
+constexpr int64_t kBandBytes = 192 << 10;
+constexpr double kMinPieceFlops = 1.5e6;
+constexpr int64_t kSliceUnit = 64;
+
+bool is_post_op(Function function) {
+  return function == Function::kRelu || function == Function::kClip || function == Function::kLeakyRelu;
+}
+
+// A piece's shape; pieces of equal shape share a primitive.
+struct UnitShape {
+  int64_t in_rows, out_rows, pad_top, pad_bottom, first_channel, channels;
+  friend bool operator==(const UnitShape&, const UnitShape&) = default;
+};
+
+struct ThreadMemory {
+  memory source, target, scratchpad;
+};
+
+struct Unit {
+  UnitShape shape;
+  dnnl::primitive primitive;
+  memory weights, bias;
+  int64_t scratchpad_bytes = 0;
+  std::string implementation;
+  std::vector<ThreadMemory> threads;
+};
+
+struct Piece {
+  size_t unit;
+  int64_t image, in_row, out_row;
+};
+
+}  // namespace
+
+struct ConvF32::State {
+  ConvShape shape;
+  Function function;  // still to do after the primitive
+  float alpha, beta;
+  bool residual, residual_first;
+  int64_t in_stride, out_stride, residual_stride;
+  bool stage_input = false, stage_output = false;
+  int64_t scratchpad_bytes = 0, input_bytes = 0, output_bytes = 0;
+  std::vector<Unit> units;
+  std::vector<Piece> pieces;
+  std::vector<dnnl::stream> streams;
+  FunctionKernel function_kernel;
+  const BinaryF32Kernels* binary;
+
+  explicit State(const ConvF32Options& options);
+  size_t find_unit(const ConvF32Options& options, const UnitShape& unit_shape);
+  void make_unit(const ConvF32Options& options, Unit& unit);
+  void finish(float* values, int64_t pixels, int64_t channels, int64_t stride, const float* residual) const;
+};
+
+namespace {
+
+// How many pieces an image is cut into, by rows and by channels.
+struct Cut {
+  int64_t rows, slices;
+};
+
+Cut choose_cut(const ConvF32Options& o, bool own_pass) {
+  const ConvShape& s = o.shape;
+  const double flops = 2.0 * static_cast<double>(s.out_h * s.out_w) * static_cast<double>(s.out_c) *
+                       static_cast<double>(s.in_c / s.groups * s.kernel_h * s.kernel_w);
+  int64_t wanted = 1;
+  if (o.threads > 1 && s.batch < 3 * o.threads)
+    wanted = ceil_div(3 * int64_t{o.threads}, std::max<int64_t>(1, s.batch));
+  wanted = std::clamp<int64_t>(static_cast<int64_t>(flops / kMinPieceFlops), 1, wanted);
+  const int64_t weight_floats = s.out_c * (s.in_c / s.groups) * s.kernel_h * s.kernel_w;
+  const int64_t map_floats = s.in_h * s.in_w * s.in_c + s.out_h * s.out_w * s.out_c;
+  if (wanted > 1 && s.groups == 1 && weight_floats > 2 * map_floats && s.out_c >= 2 * kSliceUnit)
+    return {1, std::min(wanted, s.out_c / kSliceUnit)};
+  if (own_pass) wanted = std::max(wanted, ceil_div(s.out_h * s.out_w * s.out_c * 4, kBandBytes));
+  return {std::min(wanted, s.out_h), 1};
+}
+
+}  // namespace
+
+ConvF32::State::State(const ConvF32Options& o)
+    : shape(o.shape),
+      function(o.function),
+      alpha(o.alpha),
+      beta(o.beta),
+      residual(o.residual),
+      residual_first(o.residual_first),
+      in_stride(o.in_pixel_stride != 0 ? o.in_pixel_stride : o.shape.in_c),
+      out_stride(o.out_pixel_stride != 0 ? o.out_pixel_stride : o.shape.out_c),
+      residual_stride(o.residual_pixel_stride != 0 ? o.residual_pixel_stride : o.shape.out_c),
+      function_kernel(choose_function(current_isa())),
+      binary(&binary_f32_kernels(current_isa())) {
+  const onednn::SingleThread single;
+  const ConvShape& s = shape;
+  if (is_post_op(function) && !(residual && residual_first)) function = Function::kNone;
+  const bool own_pass = function != Function::kNone || residual;
+  stage_input = in_stride != s.in_c;
+  Cut cut = choose_cut(o, own_pass || out_stride != s.out_c);
+  stage_output = out_stride != s.out_c || cut.slices > 1;
+  for (int i = 0; i < std::max(1, o.threads); ++i) streams.emplace_back(onednn::cpu());
+
+  const int64_t rows = ceil_div(s.out_h, cut.rows);
+  const int64_t slice = round_up(ceil_div(s.out_c, cut.slices), cut.slices > 1 ? kSliceUnit : 1);
+  const int64_t reach = (s.kernel_h - 1) * s.dilation_h + 1;
+  // Output rows that see the input are [touching, touched_end); the others, which see padding alone, join the
+  // band of a neighbour.
+  const int64_t touching = s.pad_top < reach ? 0 : (s.pad_top - reach) / s.stride_h + 1;
+  const int64_t touched_end = (s.in_h + s.pad_top - 1) / s.stride_h + 1;
+  for (int64_t n = 0; n < s.batch; ++n)
+    for (int64_t c = 0; c < s.out_c; c += slice)
+      for (int64_t r = 0, count = 0; r < s.out_h; r += count) {
+        count = std::max(rows, touching - r + 1);
+        if (r + count >= touched_end) count = s.out_h - r;
+        count = std::min(count, s.out_h - r);
+        const int64_t first = r * s.stride_h - s.pad_top, last = first + (count - 1) * s.stride_h + reach;
+        const int64_t low = std::clamp<int64_t>(first, 0, s.in_h),
+                      high = std::clamp<int64_t>(last, low, s.in_h);
+        if (high == low)
+          fail(ErrorCode::kUnsupported, "float convolution: the output lies in the padding alone");
+        const UnitShape unit{high - low, count, low - first, last - high, c, std::min(slice, s.out_c - c)};
+        pieces.push_back({find_unit(o, unit), n, low, r});
+      }
+  for (const Unit& u : units) {
+    scratchpad_bytes = std::max(scratchpad_bytes, round_up(u.scratchpad_bytes, 64));
+    if (stage_input) input_bytes = std::max(input_bytes, round_up(u.shape.in_rows * s.in_w * s.in_c * 4, 64));
+    if (stage_output)
+      output_bytes = std::max(output_bytes, round_up(u.shape.out_rows * s.out_w * u.shape.channels * 4, 64));
+  }
+}
+
+size_t ConvF32::State::find_unit(const ConvF32Options& o, const UnitShape& unit_shape) {
+  for (size_t i = 0; i < units.size(); ++i)
+    if (units[i].shape == unit_shape) return i;
+  units.push_back({unit_shape, {}, {}, {}, 0, {}, {}});
+  make_unit(o, units.back());
+  return units.size() - 1;
+}
+
+void ConvF32::State::make_unit(const ConvF32Options& o, Unit& u) {
+  const ConvShape& s = shape;
+  const int64_t g = s.groups, in_per_group = s.in_c / g;
+  memory::dims x{1, s.in_c, u.shape.in_rows, s.in_w}, y{1, u.shape.channels, u.shape.out_rows, s.out_w};
+  const memory::dims w = g > 1 ? memory::dims{g, u.shape.channels / g, in_per_group, s.kernel_h, s.kernel_w}
+                               : memory::dims{u.shape.channels, in_per_group, s.kernel_h, s.kernel_w};
+  const int64_t reach_w = (s.kernel_w - 1) * s.dilation_w + 1;
+  memory::dims low{u.shape.pad_top, s.pad_left};
+  memory::dims high{u.shape.pad_bottom,
+                    std::max<int64_t>(0, (s.out_w - 1) * s.stride_w + reach_w - s.in_w - s.pad_left)};
+  const bool pointwise = s.kernel_h == 1 && s.kernel_w == 1 && s.stride_h == 1 && s.stride_w == 1 &&
+                         s.pad_left == 0 && s.in_w == s.out_w && u.shape.in_rows == u.shape.out_rows;
+  if (pointwise) {  // one long row
+    x = {1, s.in_c, 1, u.shape.in_rows * s.in_w};
+    y = {1, u.shape.channels, 1, u.shape.out_rows * s.out_w};
+    low = high = {0, 0};
+  }
+  const memory::desc source(x, kF32, memory::format_tag::nhwc), target(y, kF32, memory::format_tag::nhwc);
+  const memory::desc weights(w, kF32, memory::format_tag::any),
+      bias({u.shape.channels}, kF32, memory::format_tag::x);
+  const memory::dims strides{s.stride_h, s.stride_w}, dilations{s.dilation_h - 1, s.dilation_w - 1};
+  dnnl::primitive_attr attributes;
+  attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  dnnl::post_ops post;
+  if (is_post_op(o.function) && function == Function::kNone) {
+    if (o.function == Function::kClip)
+      post.append_eltwise(1.0f, dnnl::algorithm::eltwise_clip, o.alpha, o.beta);
+    else
+      post.append_eltwise(1.0f, dnnl::algorithm::eltwise_relu, o.function == Function::kRelu ? 0.0f : o.alpha,
+                          0.0f);
+    attributes.set_post_ops(post);
+  }
+  const auto kind = dnnl::prop_kind::forward_inference;
+  const auto algorithm = dnnl::algorithm::convolution_direct;
+  const auto desc = o.bias != nullptr
+                        ? dnnl::convolution_forward::desc(kind, algorithm, source, weights, bias, target,
+                                                          strides, dilations, low, high)
+                        : dnnl::convolution_forward::desc(kind, algorithm, source, weights, target, strides,
+                                                          dilations, low, high);
+  const dnnl::convolution_forward::primitive_desc primitive(desc, attributes, onednn::cpu());
+  u.primitive = dnnl::convolution_forward(primitive);
+  u.implementation = primitive.impl_info_str();
+  u.scratchpad_bytes = static_cast<int64_t>(primitive.scratchpad_desc().get_size());
+
+  for (const Unit& other : units)
+    if (&other != &u && other.shape.first_channel == u.shape.first_channel &&
+        other.shape.channels == u.shape.channels && other.weights.get_desc() == primitive.weights_desc())
+      u.weights = other.weights;
+  if (!u.weights) {
+    const auto tag = g > 1 ? memory::format_tag::goihw : memory::format_tag::oihw;
+    const int64_t per_channel = in_per_group * s.kernel_h * s.kernel_w;
+    memory plain(memory::desc(w, kF32, tag), onednn::cpu(),
+                 const_cast<float*>(o.weights + u.shape.first_channel * per_channel));
+    u.weights = memory(primitive.weights_desc(), onednn::cpu());
+    dnnl::reorder(plain, u.weights).execute(streams[0], plain, u.weights);
+    streams[0].wait();
+  }
+  if (o.bias != nullptr) {
+    u.bias = memory(primitive.bias_desc(), onednn::cpu());
+    std::memcpy(u.bias.get_data_handle(), o.bias + u.shape.first_channel,
+                static_cast<size_t>(u.shape.channels) * 4);
+  }
+  for (size_t t = 0; t < streams.size(); ++t)
+    u.threads.push_back({memory(source, onednn::cpu(), nullptr), memory(target, onednn::cpu(), nullptr),
+                         memory(primitive.scratchpad_desc(), onednn::cpu(), nullptr)});
+}
+
+// What the primitive left to do, on values that are still in the cache.
+void ConvF32::State::finish(float* values, int64_t pixels, int64_t channels, int64_t stride,
+                            const float* from) const {
+  const bool dense = stride == channels && (!residual || residual_stride == channels);
+  // Long runs in parts that stay in the first-level cache.
+  const int64_t run = dense ? std::min<int64_t>(pixels * channels, 4096) : channels;
+  const int64_t total = pixels * channels;
+  for (int64_t i = 0; i < total; i += run) {
+    const int64_t n = std::min(run, total - i);
+    float* v = dense ? values + i : values + i / channels * stride;
+    const float* r = !residual ? nullptr : dense ? from + i : from + i / channels * residual_stride;
+    if (residual && residual_first) binary->add(v, r, v, n);
+    if (function != Function::kNone) function_kernel(function, alpha, beta, v, v, n);
+    if (residual && !residual_first) binary->add(v, r, v, n);
+  }
+}
+
+ConvF32::ConvF32(const ConvF32Options& options) {
+  try {
+    state_ = std::make_unique<State>(options);
+  } catch (const dnnl::error& e) {
+    fail(ErrorCode::kUnsupported, "oneDNN has no float convolution of this shape: {}", e.what());
+  }
+}
+
+ConvF32::~ConvF32() = default;
+ConvF32::ConvF32(ConvF32&&) noexcept = default;
+ConvF32& ConvF32::operator=(ConvF32&&) noexcept = default;
+
+int64_t ConvF32::pieces() const {
+  return static_cast<int64_t>(state_->pieces.size());
+}
+
+int64_t ConvF32::scratch_bytes() const {
+  return state_->scratchpad_bytes + state_->input_bytes + state_->output_bytes;
+}
+
+std::string ConvF32::kernel() const {
+  return state_->units.empty() ? "oneDNN" : "oneDNN " + state_->units[0].implementation;
+}
+
+void ConvF32::run(int64_t begin, int64_t end, int thread, const float* x, const float* residual, float* y,
+                  std::byte* scratch) const {
+  const onednn::SingleThread single;
+  const State& state = *state_;
+  const ConvShape& s = state.shape;
+  const auto t = static_cast<size_t>(thread);
+  auto* staged_in = reinterpret_cast<float*>(scratch + state.scratchpad_bytes);
+  auto* staged_out = reinterpret_cast<float*>(scratch + state.scratchpad_bytes + state.input_bytes);
+  for (int64_t p = begin; p < end; ++p) {
+    const Piece& piece = state.pieces[static_cast<size_t>(p)];
+    const Unit& u = state.units[piece.unit];
+    const float* source = x + (piece.image * s.in_h + piece.in_row) * s.in_w * state.in_stride;
+    const int64_t first_pixel = (piece.image * s.out_h + piece.out_row) * s.out_w;
+    float* target = y + first_pixel * state.out_stride + u.shape.first_channel;
+    const float* from =
+        state.residual ? residual + first_pixel * state.residual_stride + u.shape.first_channel : nullptr;
+    const int64_t pixels = u.shape.out_rows * s.out_w, channels = u.shape.channels;
+    if (state.stage_input) {
+      const int64_t count = u.shape.in_rows * s.in_w;
+      for (int64_t i = 0; i < count; ++i)
+        std::memcpy(staged_in + i * s.in_c, source + i * state.in_stride, static_cast<size_t>(s.in_c) * 4);
+      source = staged_in;
+    }
+    float* values = state.stage_output ? staged_out : target;
+    const ThreadMemory& m = u.threads[t];
+    onednn::check(dnnl_memory_set_data_handle(m.source.get(), const_cast<float*>(source)), "source");
+    onednn::check(dnnl_memory_set_data_handle(m.target.get(), values), "target");
+    onednn::check(dnnl_memory_set_data_handle(m.scratchpad.get(), scratch), "scratchpad");
+    std::array<dnnl_exec_arg_t, 5> arguments{{{DNNL_ARG_SRC, m.source.get()},
+                                              {DNNL_ARG_WEIGHTS, u.weights.get()},
+                                              {DNNL_ARG_DST, m.target.get()},
+                                              {DNNL_ARG_SCRATCHPAD, m.scratchpad.get()},
+                                              {DNNL_ARG_BIAS, u.bias.get(true)}}};
+    const int count = u.bias ? 5 : 4;
+    onednn::check(dnnl_primitive_execute(u.primitive.get(), state.streams[t].get(), count, arguments.data()),
+                  "convolution");
+    if (state.stage_output) {
+      for (int64_t i = 0; i < pixels; ++i)
+        std::memcpy(target + i * state.out_stride, values + i * channels, static_cast<size_t>(channels) * 4);
+    }
+    if (state.residual || state.function != Function::kNone)
+      state.finish(target, pixels, channels, state.out_stride, from);
+  }
+}
+
+ConvShape gemm_f32_shape(int64_t m, int64_t k, int64_t out_c) {
+  ConvShape s;
+  s.in_h = s.out_h = m;
+  s.in_c = k;
+  s.out_c = out_c;
+  return s;
+}
+
+}  // namespace octet::kernels

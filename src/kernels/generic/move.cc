@@ -1,0 +1,284 @@
+// Operators that copy elements elsewhere, whatever their type.
+#include <limits>
+
+#include "kernels/generic/ops.h"
+
+namespace octet::kernels::generic {
+namespace {
+
+const char* bytes_at(const Tensor& t, int64_t offset) {
+  return data<char>(t) + offset * dtype_bits(t.dtype()) / 8;
+}
+
+char* bytes_at(Tensor& t, int64_t offset) {
+  return data<char>(t) + offset * dtype_bits(t.dtype()) / 8;
+}
+
+}  // namespace
+
+void run_concat(const Attributes& attributes, Inputs inputs, Outputs outputs) {
+  expect_arity(inputs, 1, SIZE_MAX, outputs);
+  Tensor& y = outputs[0];
+  const auto axis = static_cast<size_t>(normalize_axis(attributes.get_int("axis", 0), y.rank()));
+  int64_t total = 0;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const Tensor& x = input(inputs, i);
+    expect_dtype(x, y.dtype());
+    Shape expected = y.shape();
+    expected[axis] = x.rank() == y.rank() ? x.shape()[axis] : -1;
+    expect_shape(x, expected);
+    total += x.shape()[axis];
+  }
+  expect(total == y.shape()[axis], "the inputs do not add up to the output");
+  const auto a = static_cast<int64_t>(axis);
+  const int64_t outer = product(y.shape(), 0, a), row = product(y.shape(), a, y.rank());
+  int64_t offset = 0;
+  for (const Tensor& x : inputs) {
+    const int64_t own = product(x.shape(), a, x.rank());
+    copy_strided(y.dtype(), {outer, own}, x.raw(), {own, 1}, bytes_at(y, offset), {row, 1});
+    offset += own;
+  }
+}
+
+void run_split(const Attributes& attributes, Inputs inputs, Outputs outputs) {
+  expect_arity(inputs, 1, 2, outputs, 1, SIZE_MAX);
+  const Tensor& x = inputs[0];
+  const auto axis = static_cast<size_t>(normalize_axis(attributes.get_int("axis", 0), x.rank()));
+  int64_t total = 0;
+  for (const Tensor& y : outputs) {
+    expect_dtype(y, x.dtype());
+    Shape expected = x.shape();
+    expected[axis] = y.rank() == x.rank() ? y.shape()[axis] : -1;
+    expect_shape(y, expected);
+    total += y.shape()[axis];
+  }
+  expect(total == x.shape()[axis], "the outputs do not add up to the input");
+  const auto a = static_cast<int64_t>(axis);
+  const int64_t outer = product(x.shape(), 0, a), row = product(x.shape(), a, x.rank());
+  int64_t offset = 0;
+  for (Tensor& y : outputs) {
+    const int64_t own = product(y.shape(), a, y.rank());
+    copy_strided(y.dtype(), {outer, own}, bytes_at(x, offset), {row, 1}, y.raw(), {own, 1});
+    offset += own;
+  }
+}
+
+void run_slice(const Attributes&, Inputs inputs, Outputs outputs) {
+  expect_arity(inputs, 3, 5, outputs);
+  const Tensor& x = inputs[0];
+  Tensor& y = outputs[0];
+  expect_dtype(y, x.dtype());
+  const std::vector<int64_t> starts = to_int64(inputs[1]), ends = to_int64(inputs[2]);
+  std::vector<int64_t> axes(starts.size()), steps(starts.size(), 1);
+  for (size_t i = 0; i < axes.size(); ++i) axes[i] = static_cast<int64_t>(i);
+  if (has(inputs, 3)) axes = to_int64(inputs[3]);
+  if (has(inputs, 4)) steps = to_int64(inputs[4]);
+  expect(ends.size() == starts.size() && axes.size() == starts.size() && steps.size() == starts.size(),
+         "starts, ends, axes and steps must have the same length");
+  Shape shape = x.shape(), strides = row_major_strides(shape);
+  int64_t offset = 0;
+  for (size_t i = 0; i < axes.size(); ++i) {
+    const auto d = static_cast<size_t>(normalize_axis(axes[i], x.rank()));
+    expect(
+        std::count_if(axes.begin(), axes.begin() + static_cast<int64_t>(i),
+                      [&](int64_t a) { return normalize_axis(a, x.rank()) == static_cast<int64_t>(d); }) == 0,
+        "an axis is named twice");
+    const int64_t n = x.shape()[d], step = steps[i];
+    expect(step != 0 && step != INT64_MIN, "a step must not be 0");
+    const auto bound = [&](int64_t v, int64_t low, int64_t high) {
+      return v < 0 ? (v < -n ? low : std::max(v + n, low)) : std::min(v, high);
+    };
+    const int64_t start = step > 0 ? bound(starts[i], 0, n) : bound(starts[i], 0, n - 1);
+    const int64_t end = step > 0 ? bound(ends[i], 0, n) : bound(ends[i], -1, n - 1);
+    const int64_t distance = step > 0 ? end - start : start - end, stride = step > 0 ? step : -step;
+    shape[d] = n == 0 || distance <= 0 ? 0 : (distance - 1) / stride + 1;
+    offset += start * strides[d];
+    strides[d] = shape[d] > 1 ? strides[d] * step : 0;
+  }
+  expect_shape(y, shape);
+  if (y.count() == 0) return;
+  copy_strided(y.dtype(), shape, bytes_at(x, offset), strides, y.raw(), row_major_strides(shape));
+}
+
+void run_transpose(const Attributes& attributes, Inputs inputs, Outputs outputs) {
+  expect_arity(inputs, 1, 1, outputs);
+  const Tensor& x = inputs[0];
+  Tensor& y = outputs[0];
+  expect_dtype(y, x.dtype());
+  const auto rank = static_cast<size_t>(x.rank());
+  std::vector<int64_t> perm = attributes.get_ints("perm");
+  if (perm.empty())
+    for (size_t d = 0; d < rank; ++d) perm.push_back(static_cast<int64_t>(rank - 1 - d));
+  expect(perm.size() == rank && normalize_axes(perm, x.rank()).size() == rank, "perm is not a permutation");
+  const Shape strides = row_major_strides(x.shape());
+  Shape shape(rank), source(rank);
+  for (size_t d = 0; d < rank; ++d) {
+    const auto p = static_cast<size_t>(normalize_axis(perm[d], x.rank()));
+    shape[d] = x.shape()[p];
+    source[d] = strides[p];
+  }
+  expect_shape(y, shape);
+  copy_strided(y.dtype(), shape, x.raw(), source, y.raw(), row_major_strides(shape));
+}
+
+void run_expand(const Attributes&, Inputs inputs, Outputs outputs) {
+  expect_arity(inputs, 1, 2, outputs);
+  const Tensor& x = inputs[0];
+  Tensor& y = outputs[0];
+  expect_dtype(y, x.dtype());
+  const std::array<const Tensor*, 2> tensors{&x, &y};
+  const BroadcastPlan plan = plan_broadcast(y.shape(), tensors);
+  copy_strided(y.dtype(), plan.dims, x.raw(), plan.strides[0], y.raw(), plan.strides[1]);
+}
+
+void run_tile(const Attributes&, Inputs inputs, Outputs outputs) {
+  expect_arity(inputs, 2, 2, outputs);
+  const Tensor& x = inputs[0];
+  Tensor& y = outputs[0];
+  expect_dtype(y, x.dtype());
+  const std::vector<int64_t> repeats = to_int64(inputs[1]);
+  const auto rank = static_cast<size_t>(x.rank());
+  expect(repeats.size() == rank && y.shape().size() == rank, "repeats must have one entry per axis");
+  const Shape own = row_major_strides(x.shape()), out = row_major_strides(y.shape());
+  Shape dims, source, target;
+  for (size_t d = 0; d < rank; ++d) {
+    expect(repeats[d] >= 0, "repeats must not be negative");
+    const int64_t n = x.shape()[d];
+    expect(n == 0 ? y.shape()[d] == 0 : y.shape()[d] % n == 0 && y.shape()[d] / n == repeats[d],
+           "the output does not fit the repeats");
+    dims.insert(dims.end(), {repeats[d], n});
+    source.insert(source.end(), {0, own[d]});
+    target.insert(target.end(), {n * out[d], out[d]});
+  }
+  copy_strided(y.dtype(), dims, x.raw(), source, y.raw(), target);
+}
+
+void run_where(const Attributes&, Inputs inputs, Outputs outputs) {
+  expect_arity(inputs, 3, 3, outputs);
+  Tensor& y = outputs[0];
+  expect_dtype(inputs[0], DType::kBool);
+  expect_dtype(inputs[1], y.dtype());
+  expect_dtype(inputs[2], y.dtype());
+  const std::array<const Tensor*, 3> tensors{&inputs[0], &inputs[1], &inputs[2]};
+  const BroadcastPlan plan = plan_broadcast(y.shape(), tensors);
+  visit_size(y.dtype(), [&](auto type) {
+    using T = typename decltype(type)::type;
+    const auto* choose = data<uint8_t>(inputs[0]);
+    const T *a = data<T>(inputs[1]), *b = data<T>(inputs[2]);
+    T* out = data<T>(y);
+    for_each_row(plan, [&](int64_t o, const auto& at, int64_t n, const auto& step) {
+      for (int64_t i = 0; i < n; ++i)
+        out[o + i] = choose[at[0] + i * step[0]] != 0 ? a[at[1] + i * step[1]] : b[at[2] + i * step[2]];
+    });
+  });
+}
+
+namespace {
+
+// Source index of every output index along one axis; -1 where the constant stands.
+std::vector<int64_t> pad_indices(int64_t size, int64_t before, int64_t out, const std::string& mode) {
+  std::vector<int64_t> indices(static_cast<size_t>(out));
+  for (int64_t i = 0; i < out; ++i) {
+    int64_t s = i - before;
+    if (s < 0 || s >= size) {
+      if (mode == "constant") {
+        s = -1;
+      } else {
+        expect(size > 0, "an empty axis can only be padded with a constant");
+        if (mode == "edge") {
+          s = std::clamp<int64_t>(s, 0, size - 1);
+        } else if (mode == "wrap") {
+          s = (s % size + size) % size;
+        } else if (size == 1) {
+          s = 0;
+        } else {  // reflect, as often as needed
+          const int64_t period = 2 * (size - 1);
+          s = (s % period + period) % period;
+          if (s >= size) s = period - s;
+        }
+      }
+    }
+    indices[static_cast<size_t>(i)] = s;
+  }
+  return indices;
+}
+
+template <typename T>
+struct PadRun {
+  const std::vector<std::vector<int64_t>>& indices;
+  const Shape& strides;
+  T fill;
+  T* out;
+
+  // A null source is a region of the constant.
+  void run(const T* source, size_t d) {
+    const auto& index = indices[d];
+    if (d + 1 < indices.size()) {
+      for (int64_t s : index) run(source != nullptr && s >= 0 ? source + s * strides[d] : nullptr, d + 1);
+      return;
+    }
+    if (source == nullptr) {
+      out = std::fill_n(out, index.size(), fill);
+      return;
+    }
+    for (size_t i = 0; i < index.size();) {
+      if (index[i] < 0) {
+        *out++ = fill;
+        ++i;
+        continue;
+      }
+      size_t run_end = i + 1;
+      while (run_end < index.size() && index[run_end] == index[run_end - 1] + 1) ++run_end;
+      out = std::copy_n(source + index[i], run_end - i, out);
+      i = run_end;
+    }
+  }
+};
+
+}  // namespace
+
+void run_pad(const Attributes& attributes, Inputs inputs, Outputs outputs) {
+  expect_arity(inputs, 2, 4, outputs);
+  const Tensor& x = inputs[0];
+  Tensor& y = outputs[0];
+  expect_dtype(y, x.dtype());
+  const std::string mode = attributes.get_string("mode", "constant");
+  expect(mode == "constant" || mode == "edge" || mode == "reflect" || mode == "wrap", "unknown pad mode");
+  const auto rank = static_cast<size_t>(x.rank());
+  std::vector<int64_t> axes(rank);
+  for (size_t d = 0; d < rank; ++d) axes[d] = static_cast<int64_t>(d);
+  if (has(inputs, 3)) axes = to_int64(inputs[3]);
+  const std::vector<int64_t> pads = to_int64(inputs[1]);
+  expect(pads.size() == 2 * axes.size(), "pads must have two entries per axis");
+  normalize_axes(axes, x.rank());
+  Shape before(rank, 0), shape = x.shape();
+  for (size_t i = 0; i < axes.size(); ++i) {
+    const auto d = static_cast<size_t>(normalize_axis(axes[i], x.rank()));
+    constexpr int64_t kLimit = int64_t{1} << 40;
+    const int64_t b = pads[i], e = pads[i + axes.size()];
+    expect(b >= -kLimit && b <= kLimit && e >= -kLimit && e <= kLimit, "a pad is out of range");
+    before[d] = b;
+    shape[d] += b + e;
+  }
+  expect_shape(y, shape);
+  if (y.count() == 0) return;
+  std::vector<std::vector<int64_t>> indices;
+  for (size_t d = 0; d < rank; ++d) indices.push_back(pad_indices(x.shape()[d], before[d], shape[d], mode));
+  visit_size(y.dtype(), [&](auto type) {
+    using T = typename decltype(type)::type;
+    T fill{};
+    if (has(inputs, 2)) {
+      expect_dtype(inputs[2], x.dtype());
+      expect(inputs[2].count() == 1, "the pad value must have one element");
+      std::memcpy(&fill, inputs[2].raw(), sizeof fill);
+    }
+    if (rank == 0) {
+      *data<T>(y) = *data<T>(x);
+      return;
+    }
+    PadRun<T> run{indices, row_major_strides(x.shape()), fill, data<T>(y)};
+    run.run(x.count() > 0 ? data<T>(x) : nullptr, 0);
+  });
+}
+
+}  // namespace octet::kernels::generic

@@ -1,0 +1,181 @@
+// Softmax and the normalizations, in float32.
+#include <cmath>
+#include <limits>
+
+#include "base/cpu.h"
+#include "kernels/generic/math.h"
+#include "kernels/generic/ops.h"
+#include "kernels/simd/function.h"
+
+namespace octet::kernels::generic {
+namespace {
+
+float maximum(const float* x, int64_t n) {
+  float lanes[16];
+  std::fill_n(lanes, 16, -std::numeric_limits<float>::infinity());
+  int64_t i = 0;
+  for (; i + 16 <= n; i += 16)
+    for (int l = 0; l < 16; ++l) lanes[l] = lanes[l] > x[i + l] ? lanes[l] : x[i + l];
+  for (; i < n; ++i) lanes[0] = lanes[0] > x[i] ? lanes[0] : x[i];
+  return *std::max_element(lanes, lanes + 16);
+}
+
+// max, exp, sum in 16 lanes, divide; `logarithm`: x - max - log(sum).
+void softmax_row(const float* x, float* y, int64_t n, ExpKernel exp, bool logarithm,
+                 std::vector<float>& buffer) {
+  const float high = maximum(x, n);
+  for (int64_t i = 0; i < n; ++i) y[i] = x[i] - high;
+  if (logarithm) {
+    exp(y, buffer.data(), n);
+    const auto shift = static_cast<float>(log_exact(sum_lanes(buffer.data(), n)));
+    for (int64_t i = 0; i < n; ++i) y[i] -= shift;
+    return;
+  }
+  exp(y, y, n);
+  const float total = sum_lanes(y, n);
+  for (int64_t i = 0; i < n; ++i) y[i] /= total;
+}
+
+void softmax(const Attributes& attributes, Inputs inputs, Outputs outputs, bool logarithm) {
+  expect_arity(inputs, 1, 1, outputs);
+  const Tensor& x = inputs[0];
+  Tensor& y = outputs[0];
+  expect_shape(y, x.shape());
+  expect_dtype(y, x.dtype());
+  if (x.dtype() == DType::kFloat64) {  // through float32, as nothing else needs it
+    Tensor fx(DType::kFloat32, x.shape()), fy(DType::kFloat32, x.shape());
+    std::copy_n(data<double>(x), x.count(), data<float>(fx));
+    softmax(attributes, std::array{fx}, std::span(&fy, 1), logarithm);
+    std::copy_n(data<float>(fy), x.count(), data<double>(y));
+    return;
+  }
+  expect_dtype(x, DType::kFloat32);
+  const int64_t axis = normalize_axis(attributes.get_int("axis", -1), std::max(x.rank(), 1));
+  if (x.count() == 0) return;
+  const int64_t n = x.rank() == 0 ? 1 : x.shape()[static_cast<size_t>(axis)];
+  const int64_t outer = product(x.shape(), 0, x.rank() == 0 ? 0 : axis);
+  const int64_t inner = x.rank() == 0 ? 1 : product(x.shape(), axis + 1, x.rank());
+  const ExpKernel exp = choose_exp(current_isa());
+  std::vector<float> buffer(static_cast<size_t>(n));
+  if (inner == 1) {
+    for (int64_t o = 0; o < outer; ++o)
+      softmax_row(data<float>(x) + o * n, data<float>(y) + o * n, n, exp, logarithm, buffer);
+    return;
+  }
+  std::vector<float> rows(static_cast<size_t>(inner * n));
+  for (int64_t o = 0; o < outer; ++o) {
+    const int64_t base = o * n * inner;
+    copy_strided(DType::kFloat32, {inner, n}, data<float>(x) + base, {1, inner}, rows.data(), {n, 1});
+    for (int64_t i = 0; i < inner; ++i)
+      softmax_row(rows.data() + i * n, rows.data() + i * n, n, exp, logarithm, buffer);
+    copy_strided(DType::kFloat32, {n, inner}, rows.data(), {1, n}, data<float>(y) + base, {inner, 1});
+  }
+}
+
+struct Moments {
+  float mean, inverse_deviation;
+};
+
+Moments moments(const float* x, int64_t n, float epsilon) {
+  const float mean = sum_lanes(x, n) / static_cast<float>(n);
+  const float variance = sum_squares_lanes(x, n, mean) / static_cast<float>(n);
+  return {mean, 1.0f / std::sqrt(variance + epsilon)};
+}
+
+}  // namespace
+
+void run_softmax(const Attributes& attributes, Inputs inputs, Outputs outputs) {
+  softmax(attributes, inputs, outputs, false);
+}
+
+void run_log_softmax(const Attributes& attributes, Inputs inputs, Outputs outputs) {
+  softmax(attributes, inputs, outputs, true);
+}
+
+void run_layer_normalization(const Attributes& attributes, Inputs inputs, Outputs outputs) {
+  expect_arity(inputs, 2, 3, outputs, 1, 3);
+  const Tensor &x = inputs[0], &scale = inputs[1];
+  Tensor& y = outputs[0];
+  for (const Tensor& t : inputs)
+    if (t.count() >= 0) expect_dtype(t, DType::kFloat32);
+  expect_dtype(y, DType::kFloat32);
+  expect_shape(y, x.shape());
+  const int64_t axis = normalize_axis(attributes.get_int("axis", -1), x.rank());
+  const Shape tail(x.shape().begin() + axis, x.shape().end());
+  const float* bias = has(inputs, 2) ? data<float>(inputs[2]) : nullptr;
+  Tensor wide_scale = scale, wide_bias;
+  const auto widen = [&](const Tensor& t) {  // both may broadcast to the normalized part
+    Tensor wide(DType::kFloat32, tail);
+    run_expand({}, std::array{t}, std::span(&wide, 1));
+    return wide;
+  };
+  if (scale.shape() != tail) wide_scale = widen(scale);
+  if (bias != nullptr && inputs[2].shape() != tail) {
+    wide_bias = widen(inputs[2]);
+    bias = data<float>(wide_bias);
+  }
+  const float epsilon = attributes.get_float("epsilon", 1e-5f);
+  const int64_t rows = product(x.shape(), 0, axis), n = product(x.shape(), axis, x.rank());
+  for (size_t i = 1; i < outputs.size(); ++i)
+    if (outputs[i].count() >= 0) {
+      expect_dtype(outputs[i], DType::kFloat32);
+      expect(outputs[i].count() == rows, "a statistic must have one entry per row");
+    }
+  const float* factor = data<float>(wide_scale);
+  for (int64_t r = 0; n > 0 && r < rows; ++r) {
+    const float* in = data<float>(x) + r * n;
+    float* out = data<float>(y) + r * n;
+    const Moments m = moments(in, n, epsilon);
+    for (int64_t i = 0; i < n; ++i) {
+      const float v = (in[i] - m.mean) * m.inverse_deviation * factor[i];
+      out[i] = bias != nullptr ? v + bias[i] : v;
+    }
+    if (outputs.size() > 1 && outputs[1].count() >= 0) data<float>(outputs[1])[r] = m.mean;
+    if (outputs.size() > 2 && outputs[2].count() >= 0) data<float>(outputs[2])[r] = m.inverse_deviation;
+  }
+}
+
+void run_instance_normalization(const Attributes& attributes, Inputs inputs, Outputs outputs) {
+  expect_arity(inputs, 3, 3, outputs);
+  const Tensor& x = inputs[0];
+  Tensor& y = outputs[0];
+  for (const Tensor& t : inputs) expect_dtype(t, DType::kFloat32);
+  expect_dtype(y, DType::kFloat32);
+  expect_shape(y, x.shape());
+  expect(x.rank() >= 2, "rank at least 2 expected");
+  const int64_t channels = x.shape()[1], n = product(x.shape(), 2, x.rank());
+  expect_shape(inputs[1], {channels});
+  expect_shape(inputs[2], {channels});
+  const float epsilon = attributes.get_float("epsilon", 1e-5f);
+  for (int64_t p = 0; n > 0 && p < x.shape()[0] * channels; ++p) {
+    const float* in = data<float>(x) + p * n;
+    const Moments m = moments(in, n, epsilon);
+    const float scale = data<float>(inputs[1])[p % channels], bias = data<float>(inputs[2])[p % channels];
+    for (int64_t i = 0; i < n; ++i)
+      data<float>(y)[p * n + i] = (in[i] - m.mean) * m.inverse_deviation * scale + bias;
+  }
+}
+
+void run_batch_normalization(const Attributes& attributes, Inputs inputs, Outputs outputs) {
+  expect_arity(inputs, 5, 5, outputs);
+  const Tensor& x = inputs[0];
+  Tensor& y = outputs[0];
+  expect(attributes.get_int("training_mode", 0) == 0, "training_mode is not supported");
+  for (const Tensor& t : inputs) expect_dtype(t, DType::kFloat32);
+  expect_dtype(y, DType::kFloat32);
+  expect_shape(y, x.shape());
+  expect(x.rank() >= 1, "rank at least 1 expected");
+  const int64_t channels = x.rank() == 1 ? 1 : x.shape()[1],
+                n = x.rank() == 1 ? 1 : product(x.shape(), 2, x.rank());
+  for (size_t i = 1; i < 5; ++i) expect_shape(inputs[i], {channels});
+  const float epsilon = attributes.get_float("epsilon", 1e-5f);
+  for (int64_t p = 0; p < x.shape()[0] * channels; ++p) {
+    const int64_t c = p % channels;
+    const float factor = data<float>(inputs[1])[c] / std::sqrt(data<float>(inputs[4])[c] + epsilon);
+    const float mean = data<float>(inputs[3])[c], bias = data<float>(inputs[2])[c];
+    for (int64_t i = 0; i < n; ++i)
+      data<float>(y)[p * n + i] = (data<float>(x)[p * n + i] - mean) * factor + bias;
+  }
+}
+
+}  // namespace octet::kernels::generic

@@ -1,0 +1,269 @@
+// Reductions. The elements of one result are gathered in row-major order; float32 sums then use the fixed
+// order of sum_lanes.
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "kernels/generic/math.h"
+#include "kernels/generic/ops.h"
+#include "kernels/simd/function_scalar.h"
+
+namespace octet::kernels::generic {
+namespace {
+
+// Calls body(output offset, elements, count) for every result; elements are contiguous.
+template <typename T, typename Body>
+void for_each_group(const Tensor& x, const std::vector<int64_t>& axes, int64_t outputs, Body body) {
+  Shape kept, kept_strides, reduced, reduced_strides;
+  const Shape strides = row_major_strides(x.shape());
+  for (size_t d = 0; d < x.shape().size(); ++d) {
+    const bool is_reduced = std::binary_search(axes.begin(), axes.end(), static_cast<int64_t>(d));
+    (is_reduced ? reduced : kept).push_back(x.shape()[d]);
+    (is_reduced ? reduced_strides : kept_strides).push_back(strides[d]);
+  }
+  const int64_t count = product(reduced, 0, static_cast<int64_t>(reduced.size()));
+  const bool trailing = axes.empty() || axes.front() + static_cast<int64_t>(axes.size()) == x.rank();
+  std::vector<T> gathered(trailing ? 0 : static_cast<size_t>(count));
+  Shape at(kept.size(), 0);
+  int64_t offset = 0;
+  for (int64_t o = 0; o < outputs; ++o) {
+    const T* source = data<T>(x) + offset;
+    if (!trailing && count > 0) {
+      copy_strided(DTypeOf<T>::value, reduced, source, reduced_strides, gathered.data(),
+                   row_major_strides(reduced));
+      source = gathered.data();
+    }
+    body(o, source, count);
+    for (size_t d = kept.size(); d-- > 0;) {
+      offset += kept_strides[d];
+      if (++at[d] < kept[d]) break;
+      offset -= kept_strides[d] * kept[d];
+      at[d] = 0;
+    }
+  }
+}
+
+// `body(elements, count)` gives the result.
+template <typename Body>
+void reduce(const Attributes& attributes, Inputs inputs, Outputs outputs, Body body, bool with_bool = false) {
+  expect_arity(inputs, 1, 2, outputs);
+  const Tensor& x = inputs[0];
+  Tensor& y = outputs[0];
+  expect_dtype(y, x.dtype());
+  std::vector<int64_t> axes = has(inputs, 1) ? to_int64(inputs[1]) : attributes.get_ints("axes");
+  if (axes.empty()) {
+    if (attributes.get_int("noop_with_empty_axes", 0) == 0) {
+      axes.resize(static_cast<size_t>(x.rank()));
+      std::iota(axes.begin(), axes.end(), 0);
+    }
+  }
+  axes = normalize_axes(axes, x.rank());
+  Shape shape;
+  for (int64_t d = 0; d < x.rank(); ++d) {
+    if (!std::binary_search(axes.begin(), axes.end(), d))
+      shape.push_back(x.shape()[static_cast<size_t>(d)]);
+    else if (attributes.get_int("keepdims", 1) != 0)
+      shape.push_back(1);
+  }
+  expect_shape(y, shape);
+  visit_number(
+      x.dtype(),
+      [&](auto type) {
+        using T = typename decltype(type)::type;
+        for_each_group<T>(x, axes, y.count(), [&](int64_t o, const T* v, int64_t n) {
+          data<T>(y)[o] = static_cast<T>(body(v, n));
+        });
+      },
+      with_bool);
+}
+
+template <typename T>
+T sum(const T* v, int64_t n) {
+  if constexpr (std::is_same_v<T, float>) {
+    return sum_lanes(v, n);
+  } else if constexpr (std::is_floating_point_v<T>) {
+    return std::accumulate(v, v + n, T{0});
+  } else {
+    uint64_t total = 0;
+    for (int64_t i = 0; i < n; ++i) total += static_cast<uint64_t>(v[i]);
+    return static_cast<T>(total);
+  }
+}
+
+template <typename T>
+T sum_squares(const T* v, int64_t n) {
+  if constexpr (std::is_same_v<T, float>) {
+    return sum_squares_lanes(v, n, 0.0f);
+  } else if constexpr (std::is_floating_point_v<T>) {
+    T total = 0;
+    for (int64_t i = 0; i < n; ++i) total += v[i] * v[i];
+    return total;
+  } else {
+    uint64_t total = 0;
+    for (int64_t i = 0; i < n; ++i) total += static_cast<uint64_t>(v[i]) * static_cast<uint64_t>(v[i]);
+    return static_cast<T>(total);
+  }
+}
+
+template <typename T>
+T divide_by_count(T total, int64_t n) {
+  if constexpr (std::is_floating_point_v<T>)
+    return total / static_cast<T>(n);
+  else
+    return n > 0 ? static_cast<T>(total / static_cast<T>(n)) : T{0};
+}
+
+template <bool largest, typename T>
+T extreme(const T* v, int64_t n) {
+  using Limits = std::numeric_limits<T>;
+  T best = largest ? (Limits::has_infinity ? -Limits::infinity() : Limits::lowest())
+                   : (Limits::has_infinity ? Limits::infinity() : Limits::max());
+  for (int64_t i = 0; i < n; ++i)
+    if ((largest ? v[i] > best : v[i] < best) || v[i] != v[i]) best = v[i];
+  return best;
+}
+
+template <typename T>
+double log_of(T v) {
+  if constexpr (std::is_same_v<T, double>)
+    return std::log(v);
+  else
+    return log_exact(static_cast<double>(v));
+}
+
+}  // namespace
+
+void run_reduce_sum(const Attributes& attributes, Inputs inputs, Outputs outputs) {
+  reduce(attributes, inputs, outputs, [](const auto* v, int64_t n) { return sum(v, n); });
+}
+
+void run_reduce_mean(const Attributes& attributes, Inputs inputs, Outputs outputs) {
+  reduce(attributes, inputs, outputs, [](const auto* v, int64_t n) { return divide_by_count(sum(v, n), n); });
+}
+
+void run_reduce_sum_square(const Attributes& attributes, Inputs inputs, Outputs outputs) {
+  reduce(attributes, inputs, outputs, [](const auto* v, int64_t n) { return sum_squares(v, n); });
+}
+
+void run_reduce_l2(const Attributes& attributes, Inputs inputs, Outputs outputs) {
+  reduce(attributes, inputs, outputs, []<typename T>(const T* v, int64_t n) {
+    if constexpr (std::is_floating_point_v<T>)
+      return std::sqrt(sum_squares(v, n));
+    else
+      return static_cast<T>(std::sqrt(static_cast<double>(sum_squares(v, n))));
+  });
+}
+
+void run_reduce_l1(const Attributes& attributes, Inputs inputs, Outputs outputs) {
+  reduce(attributes, inputs, outputs, []<typename T>(const T* v, int64_t n) {
+    std::vector<T> magnitudes(v, v + n);
+    for (T& m : magnitudes)
+      if (m < T{0}) m = static_cast<T>(T{0} - m);
+    return sum(magnitudes.data(), n);
+  });
+}
+
+void run_reduce_log_sum(const Attributes& attributes, Inputs inputs, Outputs outputs) {
+  reduce(attributes, inputs, outputs, [](const auto* v, int64_t n) { return log_of(sum(v, n)); });
+}
+
+void run_reduce_log_sum_exp(const Attributes& attributes, Inputs inputs, Outputs outputs) {
+  reduce(attributes, inputs, outputs, []<typename T>(const T* v, int64_t n) -> double {
+    const double shift = static_cast<double>(extreme<true>(v, n));
+    if (!(std::fabs(shift) < std::numeric_limits<double>::infinity())) return shift;
+    double total = 0;
+    for (int64_t i = 0; i < n; ++i) total += exp_exact(static_cast<double>(v[i]) - shift);
+    return shift + log_of(total);
+  });
+}
+
+void run_reduce_prod(const Attributes& attributes, Inputs inputs, Outputs outputs) {
+  reduce(attributes, inputs, outputs, []<typename T>(const T* v, int64_t n) {
+    std::conditional_t<std::is_floating_point_v<T>, T, uint64_t> total = 1;
+    for (int64_t i = 0; i < n; ++i) total *= static_cast<decltype(total)>(v[i]);
+    return total;
+  });
+}
+
+void run_reduce_max(const Attributes& attributes, Inputs inputs, Outputs outputs) {
+  const bool is_bool = has(inputs, 0) && inputs[0].dtype() == DType::kBool;
+  reduce(
+      attributes, inputs, outputs,
+      [=](const auto* v, int64_t n) { return is_bool && n == 0 ? 0 : extreme<true>(v, n); }, true);
+}
+
+void run_reduce_min(const Attributes& attributes, Inputs inputs, Outputs outputs) {
+  const bool is_bool = has(inputs, 0) && inputs[0].dtype() == DType::kBool;
+  reduce(
+      attributes, inputs, outputs,
+      [=]<typename T>(const T* v, int64_t n) { return is_bool && n == 0 ? T{1} : extreme<false>(v, n); },
+      true);
+}
+
+namespace {
+
+template <bool largest>
+void arg_extreme(const Attributes& attributes, Inputs inputs, Outputs outputs) {
+  expect_arity(inputs, 1, 1, outputs);
+  const Tensor& x = inputs[0];
+  Tensor& y = outputs[0];
+  expect_dtype(y, DType::kInt64);
+  const int64_t axis = normalize_axis(attributes.get_int("axis", 0), x.rank());
+  Shape shape = x.shape();
+  if (attributes.get_int("keepdims", 1) != 0)
+    shape[static_cast<size_t>(axis)] = 1;
+  else
+    shape.erase(shape.begin() + axis);
+  expect_shape(y, shape);
+  expect(x.shape()[static_cast<size_t>(axis)] > 0 || y.count() == 0, "an empty axis has no extreme");
+  const bool last = attributes.get_int("select_last_index", 0) != 0;
+  visit_number(x.dtype(), [&](auto type) {
+    using T = typename decltype(type)::type;
+    for_each_group<T>(x, {axis}, y.count(), [&](int64_t o, const T* v, int64_t n) {
+      int64_t best = 0;
+      for (int64_t i = 1; i < n; ++i)
+        if ((largest ? v[i] > v[best] : v[i] < v[best]) || (last && v[i] == v[best])) best = i;
+      data<int64_t>(y)[o] = best;
+    });
+  });
+}
+
+}  // namespace
+
+void run_arg_max(const Attributes& attributes, Inputs inputs, Outputs outputs) {
+  arg_extreme<true>(attributes, inputs, outputs);
+}
+
+void run_arg_min(const Attributes& attributes, Inputs inputs, Outputs outputs) {
+  arg_extreme<false>(attributes, inputs, outputs);
+}
+
+void run_cum_sum(const Attributes& attributes, Inputs inputs, Outputs outputs) {
+  expect_arity(inputs, 2, 2, outputs);
+  const Tensor& x = inputs[0];
+  Tensor& y = outputs[0];
+  expect_dtype(y, x.dtype());
+  expect_shape(y, x.shape());
+  expect(inputs[1].count() == 1, "axis must have one element");
+  const int64_t axis = normalize_axis(to_int64(inputs[1])[0], x.rank());
+  const bool exclusive = attributes.get_int("exclusive", 0) != 0,
+             reverse = attributes.get_int("reverse", 0) != 0;
+  const int64_t outer = product(x.shape(), 0, axis), n = x.shape()[static_cast<size_t>(axis)];
+  const int64_t inner = product(x.shape(), axis + 1, x.rank());
+  visit_number(x.dtype(), [&](auto type) {
+    using T = typename decltype(type)::type;
+    using Sum = std::conditional_t<std::is_floating_point_v<T>, T, uint64_t>;
+    for (int64_t o = 0; o < outer; ++o)
+      for (int64_t i = 0; i < inner; ++i) {
+        Sum total = 0;
+        for (int64_t j = 0; j < n; ++j) {
+          const int64_t at = (o * n + (reverse ? n - 1 - j : j)) * inner + i;
+          const Sum next = total + static_cast<Sum>(data<T>(x)[at]);
+          data<T>(y)[at] = static_cast<T>(exclusive ? total : next);
+          total = next;
+        }
+      }
+  });
+}
+
+}  // namespace octet::kernels::generic

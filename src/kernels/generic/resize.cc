@@ -1,0 +1,206 @@
+// Resize: nearest, linear and cubic along any axes, one axis after the other, as the ONNX specification
+// defines the coordinates.
+#include <cmath>
+
+#include "kernels/generic/ops.h"
+
+namespace octet::kernels::generic {
+namespace {
+
+// Which elements of an axis make one output element.
+struct Taps {
+  std::vector<int64_t> index;
+  std::vector<float> weight;
+  bool outside = false;  // takes the extrapolation value (tf_crop_and_resize)
+};
+
+struct Options {
+  std::string coordinates, nearest, mode;
+  float cubic_a = -0.75f, extrapolation = 0;
+  bool exclude_outside = false, antialias = false;
+};
+
+// Position of output index `i` in the input. `resized` is the output's length before it is rounded down to
+// `out`.
+double position(const Options& o, double i, double in, double out, double resized, double scale,
+                double roi_start, double roi_end) {
+  const std::string& c = o.coordinates;
+  if (c == "half_pixel") return (i + 0.5) / scale - 0.5;
+  if (c == "half_pixel_symmetric") {
+    const double adjustment = out / (in * scale), centre = in / 2;
+    return centre * (1 - adjustment) + (i + 0.5) / scale - 0.5;
+  }
+  if (c == "pytorch_half_pixel") return out > 1 ? (i + 0.5) / scale - 0.5 : 0.0;
+  if (c == "align_corners") return resized > 1 ? i * (in - 1) / (resized - 1) : 0.0;
+  if (c == "asymmetric") return i / scale;
+  if (c == "tf_half_pixel_for_nn") return (i + 0.5) / scale;
+  if (c == "tf_crop_and_resize")
+    return out > 1 ? roi_start * (in - 1) + i * (roi_end - roi_start) * (in - 1) / (out - 1)
+                   : 0.5 * (roi_start + roi_end) * (in - 1);
+  fail(ErrorCode::kInvalidArgument, "unknown coordinate_transformation_mode '{}'", c);
+}
+
+int64_t nearest_index(const Options& o, double x) {
+  if (o.nearest == "round_prefer_floor") return static_cast<int64_t>(std::ceil(x - 0.5));
+  if (o.nearest == "round_prefer_ceil") return static_cast<int64_t>(std::floor(x + 0.5));
+  if (o.nearest == "floor") return static_cast<int64_t>(std::floor(x));
+  if (o.nearest == "ceil") return static_cast<int64_t>(std::ceil(x));
+  fail(ErrorCode::kInvalidArgument, "unknown nearest_mode '{}'", o.nearest);
+}
+
+// Weight of a sample at distance `t` (Keys, 1981, with the parameter a).
+double cubic(double t, double a) {
+  t = std::fabs(t);
+  if (t <= 1) return ((a + 2) * t - (a + 3)) * t * t + 1;
+  if (t < 2) return ((a * t - 5 * a) * t + 8 * a) * t - 4 * a;
+  return 0;
+}
+
+double triangle(double t) {
+  return std::max(0.0, 1 - std::fabs(t));
+}
+
+Taps make_taps(const Options& o, double x, int64_t in, double scale) {
+  Taps taps;
+  if (o.coordinates == "tf_crop_and_resize" && (x < 0 || x > static_cast<double>(in - 1))) {
+    taps.outside = true;
+    return taps;
+  }
+  if (o.mode == "nearest") {
+    taps.index = {std::clamp<int64_t>(nearest_index(o, x), 0, in - 1)};
+    taps.weight = {1.0f};
+    return taps;
+  }
+  const bool is_cubic = o.mode == "cubic";
+  const double shrink = o.antialias ? std::min(1.0, scale) : 1.0;
+  const double reach = (is_cubic ? 2.0 : 1.0) / shrink;
+  const auto first = static_cast<int64_t>(std::floor(x - reach)) + 1,
+             last = static_cast<int64_t>(std::ceil(x + reach)) - 1;
+  double total = 0;
+  std::vector<double> weights;
+  for (int64_t i = first; i <= last; ++i) {
+    const double distance = (static_cast<double>(i) - x) * shrink;
+    double w = is_cubic ? cubic(distance, o.cubic_a) : triangle(distance);
+    if (o.exclude_outside && (i < 0 || i >= in)) w = 0;
+    taps.index.push_back(std::clamp<int64_t>(i, 0, in - 1));
+    weights.push_back(w);
+    total += w;
+  }
+  if (total == 0) total = 1;
+  for (double w : weights)
+    taps.weight.push_back(static_cast<float>(o.exclude_outside || o.antialias ? w / total : w));
+  return taps;
+}
+
+// Resizes one axis: x seen as [outer, in, inner].
+template <typename T, typename Sum>
+void resize_axis(const T* x, T* y, int64_t outer, int64_t in, int64_t inner, const std::vector<Taps>& all,
+                 float outside) {
+  std::vector<Sum> row(static_cast<size_t>(inner));
+  for (int64_t o = 0; o < outer; ++o)
+    for (const Taps& taps : all) {
+      const T* source = x + o * in * inner;
+      if (taps.outside) {
+        y = std::fill_n(y, inner, static_cast<T>(outside));
+        continue;
+      }
+      if (taps.index.size() == 1 && taps.weight[0] == 1.0f) {
+        y = std::copy_n(source + taps.index[0] * inner, inner, y);
+        continue;
+      }
+      std::fill(row.begin(), row.end(), Sum{0});
+      for (size_t t = 0; t < taps.index.size(); ++t) {
+        const T* line = source + taps.index[t] * inner;
+        const auto w = static_cast<Sum>(taps.weight[t]);
+        for (int64_t i = 0; i < inner; ++i) row[static_cast<size_t>(i)] += w * static_cast<Sum>(line[i]);
+      }
+      for (int64_t i = 0; i < inner; ++i) *y++ = static_cast<T>(row[static_cast<size_t>(i)]);
+    }
+}
+
+}  // namespace
+
+void run_resize(const Attributes& attributes, Inputs inputs, Outputs outputs) {
+  expect_arity(inputs, 1, 4, outputs);
+  const Tensor& x = inputs[0];
+  Tensor& y = outputs[0];
+  expect_dtype(y, x.dtype());
+  expect(y.rank() == x.rank(), "input and output must have the same rank");
+  Options o;
+  o.coordinates = attributes.get_string("coordinate_transformation_mode", "half_pixel");
+  o.nearest = attributes.get_string("nearest_mode", "round_prefer_floor");
+  o.mode = attributes.get_string("mode", "nearest");
+  expect(o.mode == "nearest" || o.mode == "linear" || o.mode == "cubic", "unknown resize mode");
+  o.cubic_a = attributes.get_float("cubic_coeff_a", -0.75f);
+  o.extrapolation = attributes.get_float("extrapolation_value", 0.0f);
+  o.exclude_outside = attributes.get_int("exclude_outside", 0) != 0;
+  o.antialias = attributes.get_int("antialias", 0) != 0;
+
+  const auto rank = static_cast<size_t>(x.rank());
+  std::vector<int64_t> axes = attributes.get_ints("axes");
+  if (axes.empty())
+    for (size_t d = 0; d < rank; ++d) axes.push_back(static_cast<int64_t>(d));
+  normalize_axes(axes, x.rank());
+  const auto floats = [&](size_t i) {
+    return has(inputs, i) && inputs[i].count() > 0 ? to_float(inputs[i]) : std::vector<float>{};
+  };
+  const std::vector<float> roi = floats(1), scales = floats(2);
+  expect(scales.empty() || scales.size() == axes.size(), "scales must have one entry per axis");
+  expect(roi.empty() || roi.size() == 2 * axes.size() || o.coordinates != "tf_crop_and_resize",
+         "roi must have two entries per axis");
+  if (o.coordinates == "tf_crop_and_resize") expect(!roi.empty(), "tf_crop_and_resize needs roi");
+  for (size_t d = 0; d < rank; ++d)
+    expect(std::any_of(axes.begin(), axes.end(),
+                       [&](int64_t a) { return normalize_axis(a, x.rank()) == static_cast<int64_t>(d); }) ||
+               x.shape()[d] == y.shape()[d],
+           "an axis that is not resized changes its size");
+  if (y.count() == 0) return;
+  expect(x.count() > 0, "an empty tensor cannot be enlarged");
+
+  // With sizes and a policy that keeps the aspect ratio, one scale serves all axes.
+  const std::string policy = attributes.get_string("keep_aspect_ratio_policy", "stretch");
+  double common = 0;
+  if (scales.empty() && policy != "stretch" && has(inputs, 3)) {
+    const std::vector<int64_t> sizes = to_int64(inputs[3]);
+    expect(sizes.size() == axes.size(), "sizes must have one entry per axis");
+    for (size_t i = 0; i < axes.size(); ++i) {
+      const auto d = static_cast<size_t>(normalize_axis(axes[i], x.rank()));
+      const double s = static_cast<double>(sizes[i]) / static_cast<double>(x.shape()[d]);
+      common = i == 0 ? s : policy == "not_larger" ? std::min(common, s) : std::max(common, s);
+    }
+  }
+
+  Tensor current = x;
+  for (size_t i = 0; i < axes.size(); ++i) {
+    const auto d = static_cast<size_t>(normalize_axis(axes[i], x.rank()));
+    const int64_t in = x.shape()[d], out = y.shape()[d];
+    const double scale = !scales.empty() ? static_cast<double>(scales[i])
+                         : common > 0    ? common
+                                         : static_cast<double>(out) / static_cast<double>(in);
+    expect(scale > 0 && scale < 1e9 && scale > 1e-9, "a scale is out of range");
+    const double start = roi.empty() ? 0 : roi[i], end = roi.empty() ? 1 : roi[i + axes.size()];
+    if (in == out && scale == 1.0 && o.coordinates != "tf_crop_and_resize") continue;
+    const double resized = scales.empty() ? static_cast<double>(out) : scale * static_cast<double>(in);
+    std::vector<Taps> taps;
+    for (int64_t p = 0; p < out; ++p) {
+      const double at = position(o, static_cast<double>(p), static_cast<double>(in), static_cast<double>(out),
+                                 resized, scale, start, end);
+      expect(at > -1e12 && at < 1e12, "a coordinate is out of range");
+      taps.push_back(make_taps(o, at, in, scale));
+    }
+    Shape shape = current.shape();
+    shape[d] = out;
+    Tensor next(x.dtype(), shape);
+    const auto axis = static_cast<int64_t>(d);
+    const int64_t outer = product(shape, 0, axis), inner = product(shape, axis + 1, x.rank());
+    visit_number(x.dtype(), [&](auto type) {
+      using T = typename decltype(type)::type;
+      using Sum = std::conditional_t<std::is_same_v<T, double>, double, float>;
+      resize_axis<T, Sum>(data<T>(current), data<T>(next), outer, in, inner, taps, o.extrapolation);
+    });
+    current = next;
+  }
+  std::memcpy(y.raw(), current.raw(), static_cast<size_t>(y.bytes()));
+}
+
+}  // namespace octet::kernels::generic

@@ -1,0 +1,156 @@
+// Operators that keep the elements and change or report the shape, and those that make tensors from nothing.
+#include <cmath>
+
+#include "kernels/generic/ops.h"
+#include "tensor/half.h"
+
+namespace octet::kernels::generic {
+
+// Reshape, Flatten, Squeeze, Unsqueeze, Identity: the new shape is the output's.
+void run_reshape(const Attributes&, Inputs inputs, Outputs outputs) {
+  expect_arity(inputs, 1, 2, outputs);
+  const Tensor& x = inputs[0];
+  Tensor& y = outputs[0];
+  expect_dtype(y, x.dtype());
+  if (x.count() != y.count())
+    fail(ErrorCode::kInvalidArgument, "a tensor of shape {} cannot become one of shape {}",
+         to_string(x.shape()), to_string(y.shape()));
+  if (x.count() > 0) std::memmove(y.raw(), x.raw(), static_cast<size_t>(x.bytes()));
+}
+
+void run_shape(const Attributes& attributes, Inputs inputs, Outputs outputs) {
+  expect_arity(inputs, 1, 1, outputs);
+  const Shape& shape = inputs[0].shape();
+  const auto rank = static_cast<int64_t>(shape.size());
+  const auto bound = [&](std::string_view name, int64_t fallback) {
+    const int64_t v = attributes.get_int(name, fallback);
+    return std::clamp<int64_t>(v < 0 ? v + rank : v, 0, rank);
+  };
+  const int64_t start = bound("start", 0), end = std::max(start, bound("end", rank));
+  expect_dtype(outputs[0], DType::kInt64);
+  expect_shape(outputs[0], {end - start});
+  std::copy(shape.begin() + start, shape.begin() + end, data<int64_t>(outputs[0]));
+}
+
+void run_size(const Attributes&, Inputs inputs, Outputs outputs) {
+  expect_arity(inputs, 1, 1, outputs);
+  expect_dtype(outputs[0], DType::kInt64);
+  expect_shape(outputs[0], {});
+  *data<int64_t>(outputs[0]) = inputs[0].count();
+}
+
+void run_constant_of_shape(const Attributes& attributes, Inputs inputs, Outputs outputs) {
+  expect_arity(inputs, 1, 1, outputs);
+  Tensor& y = outputs[0];
+  expect_shape(y, to_int64(inputs[0]));
+  const Attribute* value = attributes.find("value");
+  Tensor fill = Tensor::scalar(0.0f);
+  if (value != nullptr) {
+    if (!std::holds_alternative<Tensor>(*value))
+      fail(ErrorCode::kInvalidArgument, "'value' must be a tensor");
+    fill = std::get<Tensor>(*value);
+    if (fill.dtype() == DType::kInt4 || fill.dtype() == DType::kUInt4) fill = unpack_4bit(fill);
+  }
+  expect(fill.count() == 1, "'value' must have one element");
+  expect_dtype(y, fill.dtype());
+  copy_strided(y.dtype(), {y.count()}, fill.raw(), {0}, y.raw(), {1});
+}
+
+void run_range(const Attributes&, Inputs inputs, Outputs outputs) {
+  expect_arity(inputs, 3, 3, outputs);
+  Tensor& y = outputs[0];
+  for (const Tensor& t : inputs) {
+    expect_dtype(t, y.dtype());
+    expect(t.count() == 1, "start, limit and delta must have one element");
+  }
+  visit_number(y.dtype(), [&](auto type) {
+    using T = typename decltype(type)::type;
+    const T start = *data<T>(inputs[0]), limit = *data<T>(inputs[1]), delta = *data<T>(inputs[2]);
+    expect(delta != T{0}, "delta must not be 0");
+    const double count =
+        std::ceil((static_cast<double>(limit) - static_cast<double>(start)) / static_cast<double>(delta));
+    if (!(std::max(0.0, count) == static_cast<double>(y.count())) || y.rank() != 1)
+      fail(ErrorCode::kInvalidArgument, "shape {}, expected {} elements", to_string(y.shape()),
+           std::max(0.0, count));
+    T* out = data<T>(y);
+    for (int64_t i = 0; i < y.count(); ++i) out[i] = static_cast<T>(start + static_cast<T>(i) * delta);
+  });
+}
+
+namespace {
+
+// Through int64, wrapping into narrower integers as processors do; NaN gives 0.
+template <typename To, typename From>
+To cast_value(From v) {
+  if constexpr (std::is_floating_point_v<From> && std::is_integral_v<To>) {
+    if (!(v == v)) return 0;
+    if constexpr (std::is_same_v<To, uint64_t>)
+      if (v >= static_cast<From>(0x1p63))
+        return v >= static_cast<From>(0x1p64) ? ~uint64_t{0} : static_cast<uint64_t>(v);
+    if (v >= static_cast<From>(0x1p63)) return static_cast<To>(INT64_MAX);
+    if (v < static_cast<From>(-0x1p63)) return static_cast<To>(INT64_MIN);
+    return static_cast<To>(static_cast<int64_t>(v));
+  } else {
+    return static_cast<To>(v);
+  }
+}
+
+template <typename From>
+void cast_from(const From* x, Tensor& y) {
+  const int64_t n = y.count();
+  const auto each = [&](auto* out, auto convert) {
+    for (int64_t i = 0; i < n; ++i) out[i] = convert(x[i]);
+  };
+  switch (y.dtype()) {
+    case DType::kFloat16:
+      return each(data<uint16_t>(y), [](From v) { return float_to_half(static_cast<float>(v)); });
+    case DType::kBFloat16:
+      return each(data<uint16_t>(y), [](From v) { return float_to_bfloat16(static_cast<float>(v)); });
+    case DType::kBool:
+      return each(data<uint8_t>(y), [](From v) { return static_cast<uint8_t>(v != From{0}); });
+    case DType::kInt4:
+    case DType::kUInt4: {
+      Tensor bytes(DType::kUInt8, y.shape());
+      each(data<uint8_t>(bytes), [&](From v) { return static_cast<uint8_t>(cast_value<int64_t>(v)); });
+      return pack_4bit(bytes, y);
+    }
+    default:
+      visit_number(y.dtype(), [&](auto type) {
+        using To = typename decltype(type)::type;
+        each(data<To>(y), [](From v) { return cast_value<To>(v); });
+      });
+  }
+}
+
+}  // namespace
+
+void run_cast(const Attributes&, Inputs inputs, Outputs outputs) {
+  expect_arity(inputs, 1, 2, outputs);  // CastLike has a second one
+  const Tensor& x = inputs[0];
+  Tensor& y = outputs[0];
+  expect_shape(y, x.shape());
+  if (x.dtype() == y.dtype()) {
+    if (x.count() > 0) std::memmove(y.raw(), x.raw(), static_cast<size_t>(x.bytes()));
+    return;
+  }
+  switch (x.dtype()) {
+    case DType::kInt4:
+    case DType::kUInt4:
+      return run_cast({}, std::array{unpack_4bit(x)}, outputs);
+    case DType::kFloat16:
+    case DType::kBFloat16: {
+      const std::vector<float> values = to_float(x);
+      return cast_from(values.data(), y);
+    }
+    default:
+      visit_number(
+          x.dtype(),
+          [&](auto type) {
+            using From = typename decltype(type)::type;
+            cast_from(data<From>(x), y);
+          },
+          true);
+  }
+}
+
+}  // namespace octet::kernels::generic

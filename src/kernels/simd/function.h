@@ -1,0 +1,36 @@
+// The activation functions of an epilogue for code outside of the integer kernels.
+#pragma once
+
+#include <cstdint>
+
+#include "base/cpu.h"
+#include "kernels/epilogue.h"
+
+namespace octet::kernels {
+
+// function(x), the same bits as every kernel computes (see function_body.h for the definition and its
+// accuracy).
+float evaluate_function_reference(Function function, float alpha, float beta, float x) noexcept;
+
+// exp(min(max(x, -87), 87)) with the same bits as the kernels' exp.
+float evaluate_exp_reference(float x) noexcept;
+
+// output[i] = function(input[i]) for i in [0, count); in place is allowed.
+using FunctionKernel = void (*)(Function function, float alpha, float beta, const float* input, float* output,
+                                int64_t count) noexcept;
+void function_reference(Function function, float alpha, float beta, const float* input, float* output,
+                        int64_t count) noexcept;
+void function_avx2(Function function, float alpha, float beta, const float* input, float* output,
+                   int64_t count) noexcept;
+void function_avx512vnni(Function function, float alpha, float beta, const float* input, float* output,
+                         int64_t count) noexcept;
+FunctionKernel choose_function(Isa isa);
+
+// The same for exp(min(max(x, -87), 87)).
+using ExpKernel = void (*)(const float* input, float* output, int64_t count) noexcept;
+void exp_reference(const float* input, float* output, int64_t count) noexcept;
+void exp_avx2(const float* input, float* output, int64_t count) noexcept;
+void exp_avx512vnni(const float* input, float* output, int64_t count) noexcept;
+ExpKernel choose_exp(Isa isa);
+
+}  // namespace octet::kernels

@@ -1,0 +1,45 @@
+// The activation functions of an epilogue on a vector of floats, the same bits as function_scalar.h. Only for
+// files compiled for this instruction set.
+#pragma once
+
+#include "kernels/simd/function_body.h"
+#include "kernels/simd/intrinsics.h"
+
+namespace octet::kernels {
+namespace {
+
+struct Avx2Ops {
+  using F = __m256;
+  OCTET_FORCE_INLINE F set(float v) { return _mm256_set1_ps(v); }
+  OCTET_FORCE_INLINE F add(F a, F b) { return _mm256_add_ps(a, b); }
+  OCTET_FORCE_INLINE F sub(F a, F b) { return _mm256_sub_ps(a, b); }
+  OCTET_FORCE_INLINE F mul(F a, F b) { return _mm256_mul_ps(a, b); }
+  OCTET_FORCE_INLINE F div(F a, F b) { return _mm256_div_ps(a, b); }
+  OCTET_FORCE_INLINE F fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
+  OCTET_FORCE_INLINE F min(F a, F b) { return _mm256_min_ps(a, b); }
+  OCTET_FORCE_INLINE F max(F a, F b) { return _mm256_max_ps(a, b); }
+  OCTET_FORCE_INLINE F exponent(F t) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(t), 23));
+  }
+  OCTET_FORCE_INLINE F choose_negative(F x, F negative, F other) {
+    return _mm256_blendv_ps(other, negative, _mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_LT_OQ));
+  }
+};
+
+}  // namespace
+
+OCTET_FORCE_INLINE __m256 evaluate_function(Function function, float alpha, float beta, __m256 x) {
+  return function_value<Avx2Ops>(function, alpha, beta, x);
+}
+
+// The same for four vectors at once, which hides latencies.
+OCTET_FORCE_INLINE void evaluate_functions(Function function, float alpha, float beta, __m256 (&v)[4]) {
+  function_values<Avx2Ops>(function, alpha, beta, v);
+}
+
+// exp(min(max(x, -87), 87))
+OCTET_FORCE_INLINE __m256 evaluate_exp(__m256 x) {
+  return exp_value<Avx2Ops>(x);
+}
+
+}  // namespace octet::kernels
