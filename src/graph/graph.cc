@@ -28,12 +28,14 @@ ValueId Graph::add_value(std::string_view value_name, std::optional<DType> dtype
   value_names_.emplace(value.name, id);
   values_.push_back(std::move(value));
   consumers_.emplace_back();
+  is_input_.push_back(false);
   return id;
 }
 
 ValueId Graph::add_input(std::string_view value_name, DType dtype, Dims shape) {
   const ValueId id = add_value(value_name, dtype, std::move(shape));
   inputs_.push_back(id);
+  is_input_[id] = true;
   return id;
 }
 
@@ -123,6 +125,19 @@ void Graph::replace_uses(ValueId from, ValueId to, bool outputs_too, NodeId keep
   if (outputs_too) std::ranges::replace(outputs_, from, to);
 }
 
+void Graph::take_output(NodeId node, size_t index, ValueId value) {
+  ValueId& slot = nodes_[node].outputs.at(index);
+  if (values_[value].producer != kNoId) fail(ErrorCode::kInternal, "value '{}' has a producer", values_[value].name);
+  if (slot != kNoId) values_[slot].producer = kNoId;
+  slot = value;
+  values_[value].producer = node;
+}
+
+void Graph::append_output(NodeId node, ValueId value) {
+  nodes_[node].outputs.push_back(kNoId);
+  take_output(node, nodes_[node].outputs.size() - 1, value);
+}
+
 void Graph::remove_node(NodeId node) {
   Node& dead = nodes_[node];
   if (!dead.alive) return;
@@ -147,9 +162,6 @@ void Graph::rename(ValueId value, std::string_view value_name) {
 
 bool Graph::is_output(ValueId value) const {
   return std::ranges::find(outputs_, value) != outputs_.end();
-}
-bool Graph::is_input(ValueId value) const {
-  return std::ranges::find(inputs_, value) != inputs_.end();
 }
 
 const Node* Graph::producer(ValueId value) const {

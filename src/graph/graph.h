@@ -90,7 +90,7 @@ class Graph {
   const std::vector<ValueId>& inputs() const { return inputs_; }
   const std::vector<ValueId>& outputs() const { return outputs_; }
   bool is_output(ValueId value) const;
-  bool is_input(ValueId value) const;
+  bool is_input(ValueId value) const { return value != kNoId && is_input_[value]; }
   bool is_constant(ValueId value) const { return value != kNoId && values_[value].constant.has_value(); }
   // Nodes that read the value, each once, in order of their ids.
   const std::vector<NodeId>& consumers(ValueId value) const { return consumers_[value]; }
@@ -107,7 +107,7 @@ class Graph {
 
  private:
   using Names = std::map<std::string, int32_t, std::less<>>;
-  // `wanted`, or the first of wanted_1, name_2 ... that is free.
+  // `wanted`, or the first of wanted_1, wanted_2 ... that is free.
   std::string unique(std::string_view wanted, const Names& taken);
   void add_consumer(ValueId value, NodeId node);
   void remove_consumer(ValueId value, NodeId node);
@@ -116,6 +116,7 @@ class Graph {
   std::vector<Node> nodes_;
   std::vector<Value> values_;
   std::vector<std::vector<NodeId>> consumers_;
+  std::vector<bool> is_input_;  // of each value
   std::vector<ValueId> inputs_, outputs_;
   Names value_names_, node_names_;
   Names suffixes_;  // the last suffix that a name was given

@@ -1,0 +1,337 @@
+#include <google/protobuf/io/coded_stream.h>
+
+#include <algorithm>
+#include <limits>
+#include <set>
+#include <unordered_map>
+
+#include "base/file.h"
+#include "onnx.pb.h"
+#include "onnx/attributes.h"
+#include "onnx/onnx.h"
+#include "onnx/problems.h"
+#include "onnx/tensor_proto.h"
+#include "onnx/wire.h"
+#include "ops/op_def.h"
+#include "ops/support.h"
+
+namespace octet {
+namespace {
+
+namespace fs = std::filesystem;
+// Of the message without large initializers.
+constexpr size_t kMaxMessage = std::numeric_limits<int>::max();
+constexpr int kMaxNesting = 64;
+constexpr int kOldestIr = 3;
+// The opset that brought the 16-bit Q/DQ that ONNX Runtime has in a domain of its own for older models.
+constexpr int kMicrosoftQdqOpset = 21;
+
+std::string canonical_domain(const std::string& domain) {
+  return domain == "ai.onnx" ? "" : domain;
+}
+
+class Importer {
+ public:
+  Importer(std::span<const std::byte> bytes, std::string file, const fs::path& folder,
+           std::shared_ptr<const void> owner)
+      : file_(std::move(file)), files_(folder), owner_(std::move(owner)), problems_(file_) {
+    parse(bytes);
+  }
+
+  Graph run(const ImportOptions& options) {
+    try {
+      check_model();
+      read_inputs();
+      read_nodes();
+      read_outputs();
+      problems_.throw_if_any();
+      upgrade(false);
+      problems_.throw_if_any();
+      bool late = false;
+      for (const Read& node : nodes_) late = late || node.def->upgrade_needs_shapes;
+      graph_.sorted();
+      if (options.infer) infer_shapes(graph_);
+      if (late) {
+        upgrade(true);
+        problems_.throw_if_any();
+        if (options.infer) infer_shapes(graph_);
+      }
+      check_internal();
+      problems_.throw_if_any();
+    } catch (const Error& error) {
+      const std::string prefix = fmt::format("'{}'", file_);
+      if (error.message().starts_with(prefix)) throw;
+      throw Error(error.code(), prefix + ": " + error.message());
+    }
+    return std::move(graph_);
+  }
+
+ private:
+  struct Read {
+    NodeId node;
+    const OpDef* def;
+    int opset;
+  };
+
+  [[noreturn]] void fail_format(std::string_view what) const {
+    fail(ErrorCode::kBadFile, "'{}' is not an ONNX model: {}", file_, what);
+  }
+
+  void parse(std::span<const std::byte> bytes) {
+    if (bytes.empty()) fail_format("the file is empty");
+    std::optional<LiftedModel> lifted = lift_payloads(bytes);
+    if (!lifted) fail_format("it is damaged or cut off, or of another format");
+    if (lifted->message.size() > kMaxMessage)
+      fail(ErrorCode::kUnsupported, "'{}' has over 2 GB outside its large initializers", file_);
+    google::protobuf::io::CodedInputStream stream(reinterpret_cast<const uint8_t*>(lifted->message.data()),
+                                                  static_cast<int>(lifted->message.size()));
+    stream.SetRecursionLimit(kMaxNesting);
+    if (!model_.ParseFromCodedStream(&stream) || !stream.ConsumedEntireMessage())
+      fail_format("it is damaged or cut off, or of another format");
+    payloads_ = std::move(lifted->payloads);
+    if (!model_.has_graph()) fail_format("it has no graph");
+  }
+
+  void check_model() {
+    if (model_.ir_version() < kOldestIr)
+      fail(ErrorCode::kUnsupported, "'{}' has IR version {}, supported are {} and above", file_,
+           model_.ir_version(), kOldestIr);
+    for (const auto& entry : model_.opset_import()) {
+      const int64_t version = std::clamp<int64_t>(entry.version(), -1, 1 << 30);
+      opsets_[canonical_domain(entry.domain())] = static_cast<int>(version);
+    }
+    const auto onnx = opsets_.find("");
+    if (onnx == opsets_.end() && !model_.graph().node().empty() && opsets_.empty())
+      fail(ErrorCode::kBadFile, "'{}' does not say which opset it uses", file_);
+    if (onnx != opsets_.end() && (onnx->second < kOldestOpset || onnx->second > kNewestOpset))
+      fail(ErrorCode::kUnsupported, "'{}' has opset {}, supported are {} to {}", file_, onnx->second,
+           kOldestOpset, kNewestOpset);
+    if (!model_.functions().empty())
+      fail(ErrorCode::kUnsupported,
+           "'{}' defines functions ('{}'), which are not supported; inline them first", file_,
+           model_.functions(0).name());
+    if (!model_.graph().sparse_initializer().empty())
+      fail(ErrorCode::kUnsupported, "'{}' has sparse initializers, which are not supported", file_);
+    graph_.name = model_.graph().name();
+    for (const auto& entry : model_.metadata_props()) graph_.metadata[entry.key()] = entry.value();
+  }
+
+  void define(const std::string& name, ValueId value, std::string_view what) {
+    if (name.empty()) fail(ErrorCode::kBadFile, "{} without a name", what);
+    if (!values_.emplace(name, value).second)
+      fail(ErrorCode::kBadFile,
+           "the name '{}' of {} is taken by an input, an initializer or another node's output", name, what);
+  }
+
+  void read_inputs() {
+    const auto& graph = model_.graph();
+    std::set<std::string_view> constants;
+    for (const auto& tensor : graph.initializer()) constants.insert(tensor.name());
+    for (const auto& input : graph.input())
+      if (input.type().tensor_type().has_shape())
+        for (const auto& dim : input.type().tensor_type().shape().dim()) symbols_.insert(dim.dim_param());
+    for (const auto& input : graph.input()) {
+      if (constants.contains(input.name())) continue;  // with a default, which old files give all weights
+      const auto& type = input.type().tensor_type();
+      if (!input.type().has_tensor_type())
+        fail(ErrorCode::kUnsupported, "the input '{}' is not a tensor", input.name());
+      const auto dtype = dtype_from_onnx(type.elem_type());
+      if (!dtype)
+        fail(ErrorCode::kUnsupported, "the input '{}' has element type {} of ONNX, which is not supported",
+             input.name(), type.elem_type());
+      if (!type.has_shape())
+        fail(ErrorCode::kUnsupported, "the input '{}' has no shape, not even a rank", input.name());
+      Dims shape;
+      for (const auto& dim : type.shape().dim()) {
+        if (dim.has_dim_value() && dim.dim_value() > 0)
+          shape.emplace_back(dim.dim_value());
+        else if (!dim.dim_param().empty())
+          shape.push_back(Dim::symbol(dim.dim_param()));
+        else
+          shape.push_back(fresh_symbol(input.name(), shape.size()));
+      }
+      define(input.name(), graph_.add_input(input.name(), *dtype, std::move(shape)), "an input");
+    }
+    for (int i = 0; i < graph.initializer_size(); ++i) {
+      const auto& proto = graph.initializer(i);
+      std::optional<std::span<const std::byte>> payload;
+      if (const auto found = payloads_.find(static_cast<size_t>(i)); found != payloads_.end())
+        payload = found->second;
+      Tensor tensor =
+          read_tensor(proto, "initializer '" + proto.name() + "'" + users(proto), files_, payload, owner_);
+      define(proto.name(), graph_.add_constant(proto.name(), std::move(tensor)), "an initializer");
+    }
+  }
+
+  // For messages about an initializer that cannot be read: the node that reads it.
+  std::string users(const onnx_pb::TensorProto& tensor) const {
+    if (dtype_from_onnx(tensor.data_type())) return {};
+    for (const auto& node : model_.graph().node())
+      if (std::ranges::find(node.input(), tensor.name()) != node.input().end())
+        return fmt::format(" of node '{}' ({})", node.name(), node.op_type());
+    return {};
+  }
+
+  Dim fresh_symbol(const std::string& input, size_t axis) {
+    std::string symbol = fmt::format("{}_d{}", input, axis);
+    while (!symbols_.insert(symbol).second) symbol += "_";
+    return Dim::symbol(symbol);
+  }
+
+  void read_nodes() {
+    const auto& graph = model_.graph();
+    std::unordered_map<std::string, const onnx_pb::ValueInfoProto*> declared;
+    for (const auto& info : graph.value_info()) declared[info.name()] = &info;
+    for (const auto& info : graph.output()) declared[info.name()] = &info;
+    for (int i = 0; i < graph.node_size(); ++i)
+      for (const std::string& output : graph.node(i).output()) {
+        if (output.empty()) continue;
+        const ValueId value = graph_.add_value(output);
+        define(output, value, fmt::format("an output of {}", describe(i)));
+        if (const auto found = declared.find(output); found != declared.end()) declare(value, *found->second);
+      }
+    for (int i = 0; i < graph.node_size(); ++i) read_node(i);
+  }
+
+  // What the file says about a value; shape inference replaces it where it can.
+  void declare(ValueId id, const onnx_pb::ValueInfoProto& info) {
+    if (!info.type().has_tensor_type()) return;
+    const auto& type = info.type().tensor_type();
+    graph_.value(id).dtype = dtype_from_onnx(type.elem_type());
+    if (!type.has_shape() || type.shape().dim_size() > 32) return;
+    Dims shape;
+    for (const auto& dim : type.shape().dim()) {
+      if (dim.has_dim_value() && dim.dim_value() >= 0)
+        shape.emplace_back(dim.dim_value());
+      else if (!dim.dim_param().empty())
+        shape.push_back(Dim::symbol(dim.dim_param()));
+      else
+        return;
+    }
+    graph_.value(id).shape = std::move(shape);
+  }
+
+  std::string describe(int index) const {
+    const auto& node = model_.graph().node(index);
+    return fmt::format("node '{}' ({})", node_name(index), node.op_type());
+  }
+
+  std::string node_name(int index) const {
+    const auto& node = model_.graph().node(index);
+    return node.name().empty() ? fmt::format("{}_{}", node.op_type(), index) : node.name();
+  }
+
+  void read_node(int index) {
+    const auto& proto = model_.graph().node(index);
+    Node node;
+    node.op = proto.op_type();
+    node.domain = canonical_domain(proto.domain());
+    int opset = kOctetOpset;
+    if (node.domain == "com.microsoft" && (node.op == "QuantizeLinear" || node.op == "DequantizeLinear")) {
+      node.domain.clear();
+      opset = kMicrosoftQdqOpset;
+    } else if (const auto found = opsets_.find(node.domain); found != opsets_.end()) {
+      opset = found->second;
+    } else if (node.domain.empty()) {
+      fail(ErrorCode::kBadFile, "{} is of ONNX's own domain, for which the model names no opset",
+           describe(index));
+    }
+    for (const std::string& input : proto.input()) {
+      const auto found = values_.find(input);
+      if (!input.empty() && found == values_.end())
+        fail(ErrorCode::kBadFile, "{} reads '{}', which nothing produces", describe(index), input);
+      node.inputs.push_back(input.empty() ? kNoId : found->second);
+    }
+    while (!node.inputs.empty() && node.inputs.back() == kNoId) node.inputs.pop_back();
+    for (const std::string& output : proto.output())
+      node.outputs.push_back(output.empty() ? kNoId : values_.at(output));
+    while (!node.outputs.empty() && node.outputs.back() == kNoId) node.outputs.pop_back();
+
+    std::vector<std::string> found;
+    const OpDef* def = find_op(node.op, node.domain);
+    if (def == nullptr) {
+      found.emplace_back("unknown operator");
+    } else if (node.domain.empty() && (opset < def->since || opset > def->until)) {
+      found.push_back(fmt::format("the operator exists from opset {} to {}", def->since, def->until));
+    } else {
+      node.attributes = read_attributes(proto, files_, found);
+      if (found.empty()) found = check_node(node, *def, opset);
+    }
+    for (std::string& problem : found)
+      problems_.add({node.op, node.domain, opset, node_name(index), std::move(problem)});
+    if (!found.empty()) return;
+    const NodeId id = graph_.add_node(node.op, node.domain, node_name(index), std::move(node.inputs),
+                                      std::move(node.outputs), std::move(node.attributes));
+    nodes_.push_back({id, def, opset});
+  }
+
+  void read_outputs() {
+    std::set<ValueId> given;
+    for (const auto& output : model_.graph().output()) {
+      const auto found = values_.find(output.name());
+      if (found == values_.end())
+        fail(ErrorCode::kBadFile, "nothing produces the output '{}'", output.name());
+      if (!given.insert(found->second).second)
+        fail(ErrorCode::kBadFile, "the output '{}' is given twice", output.name());
+      graph_.mark_output(found->second);
+    }
+    if (graph_.outputs().empty()) fail(ErrorCode::kBadFile, "the graph has no outputs");
+  }
+
+  void upgrade(bool late) {
+    for (const Read& entry : nodes_) {
+      if (entry.def->upgrade == nullptr || entry.def->upgrade_needs_shapes != late) continue;
+      const Node before = graph_.node(entry.node);
+      try {
+        entry.def->upgrade(graph_, entry.node, entry.opset);
+      } catch (const Error& error) {
+        std::string what = error.message();
+        const std::string prefix = fmt::format("node '{}' ({}): ", before.name, before.op);
+        if (what.starts_with(prefix)) what.erase(0, prefix.size());
+        problems_.add({before.op, before.domain, entry.opset, before.name, std::move(what)});
+      }
+    }
+  }
+
+  void check_internal() {
+    for (NodeId id = 0; id < graph_.node_slots(); ++id) {
+      const Node& node = graph_.node(id);
+      if (!node.alive) continue;
+      const OpDef* def = find_op(node.op, node.domain);
+      if (def == nullptr)
+        fail(ErrorCode::kInternal, "node '{}' became an unknown operator {}", node.name, node.op);
+      std::vector<std::string> found = check_node(node, *def, 0);
+      if (found.empty()) continue;
+      const auto entry = std::ranges::find(nodes_, id, &Read::node);
+      for (std::string& problem : found)
+        problems_.add(
+            {node.op, node.domain, entry != nodes_.end() ? entry->opset : 0, node.name, std::move(problem)});
+    }
+  }
+
+  std::string file_;
+  ExternalFiles files_;
+  std::shared_ptr<const void> owner_;
+  onnx_pb::ModelProto model_;
+  std::map<size_t, std::span<const std::byte>> payloads_;
+  std::map<std::string, int> opsets_;
+  std::set<std::string> symbols_;
+  std::unordered_map<std::string, ValueId> values_;
+  std::vector<Read> nodes_;
+  Problems problems_;
+  Graph graph_;
+};
+
+}  // namespace
+
+Graph import_onnx(const fs::path& path, const ImportOptions& options) {
+  const auto file = std::make_shared<MappedFile>(path);
+  return Importer(file->bytes(), path.string(), path.parent_path(), file).run(options);
+}
+
+Graph import_onnx(std::span<const std::byte> bytes, const std::string& name, const fs::path& folder,
+                  const ImportOptions& options) {
+  return Importer(bytes, name, folder, nullptr).run(options);
+}
+
+}  // namespace octet

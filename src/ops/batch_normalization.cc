@@ -1,0 +1,48 @@
+#include "ops/support.h"
+
+namespace octet {
+namespace {
+
+// Only inference: training adds outputs.
+void upgrade(Graph& graph, NodeId id, int opset) {
+  const Attributes& attributes = graph.node(id).attributes;
+  if (opset >= 14 && attributes.get_int("training_mode", 0) != 0)
+    fail_node(graph, id, "training_mode 1 is not supported; export the model in inference mode");
+  if (opset < 9 && attributes.get_int("spatial", 1) != 1) fail_node(graph, id, "spatial 0 is not supported");
+  const std::string_view names[] = {"", "mean", "var", "saved_mean", "saved_var"};
+  for (size_t i = graph.node(id).outputs.size(); i-- > 1;)
+    drop_output(graph, id, i, i < std::size(names) ? names[i] : "of training");
+  for (const auto* name : {"training_mode", "spatial", "momentum"}) drop_attribute(graph, id, name);
+}
+
+void infer(InferContext& context) {
+  require_float(context, 0);
+  const Dims& x = context.shape(0);
+  if (x.size() < 2) context.fail_here(fmt::format("the input has shape {}, expected N,C,...", to_string(x)));
+  for (size_t i = 1; i < 5; ++i) {
+    require_rank(context, i, 1);
+    if (equal(context.shape(i)[0], x[1]) == false)
+      context.fail_here(
+          fmt::format("input {} has {} entries for {} channels", i, context.shape(i)[0].text(), x[1].text()));
+  }
+  infer_like_first(context);
+}
+
+}  // namespace
+
+std::span<const OpDef> batch_normalization_ops() {
+  static const OpDef ops[] = {
+      {.name = "BatchNormalization",
+       .min_inputs = 5,
+       .max_inputs = 5,
+       .attributes = {{"epsilon", AttributeKind::kFloat},
+                      {.name = "momentum", .kind = AttributeKind::kFloat, .until = kNewestOpset},
+                      {.name = "spatial", .low = 0, .high = 1, .until = 8},
+                      {.name = "training_mode", .low = 0, .high = 1, .since = 14, .until = kNewestOpset}},
+       .upgrade = upgrade,
+       .infer = infer},
+  };
+  return ops;
+}
+
+}  // namespace octet
