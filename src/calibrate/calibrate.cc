@@ -8,10 +8,12 @@ namespace {
 // Index in the engine of each wanted value: the first tensor of its name that a run writes.
 std::map<int32_t, std::string> find_tensors(const engine::Model& model, const std::vector<std::string>& names) {
   std::set<std::string, std::less<>> open(names.begin(), names.end());
+  std::set<int32_t> seen(model.inputs.begin(), model.inputs.end());  // a concatenation is written in parts and not seen as a whole
+  for (const engine::StepDef& step : model.steps) seen.insert(step.outputs.begin(), step.outputs.end());
   std::map<int32_t, std::string> found;
   for (size_t t = 0; t < model.tensors.size(); ++t) {
     const engine::TensorDef& def = model.tensors[t];
-    if (def.storage == engine::Storage::kConstant || def.dtype != DType::kFloat32) continue;
+    if (!seen.count(static_cast<int32_t>(t)) || def.dtype != DType::kFloat32) continue;
     const auto it = open.find(def.name);
     if (it == open.end()) continue;
     found[static_cast<int32_t>(t)] = def.name;

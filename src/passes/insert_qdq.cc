@@ -155,6 +155,10 @@ class Inserter {
 
 }  // namespace
 
+std::vector<QuantizedLayer> insert_qdq(Graph& graph, const Placement& placement, const QuantizeOptions& options, const RangeOf& range_of) {
+  return Inserter(graph, placement, options, range_of).run();
+}
+
 int weight_axis(const Graph& graph, const Node& node) {
   if (node.is("Conv")) return 0;
   if (node.is("Gemm")) return node.attributes.get_int("transB", 0) != 0 ? 0 : 1;

@@ -1,0 +1,41 @@
+#include "engine/steps/convolution.h"
+
+#include <limits>
+
+namespace octet::engine {
+
+using kernels::ConvShape;
+
+kernels::ConvShape read_convolution(const StepSetup& setup) {
+  constexpr int64_t kMaxSide = 1 << 20;
+  const Operand &x = setup.input(0), &y = setup.output();
+  const auto kernel = setup.int_list("kernel", 2, 1, kMaxSide);
+  const auto strides = setup.int_list("strides", 2, 1, kMaxSide);
+  const auto dilations = setup.int_list("dilations", 2, 1, kMaxSide);
+  const auto pads = setup.int_list("pads", 4, 0, kMaxSide);
+  ConvShape s;
+  s.batch = x.shape[0];
+  s.in_c = x.shape[1];
+  s.in_h = x.shape[2];
+  s.in_w = x.shape[3];
+  s.out_c = y.shape[1];
+  s.kernel_h = kernel[0];
+  s.kernel_w = kernel[1];
+  s.stride_h = strides[0];
+  s.stride_w = strides[1];
+  s.dilation_h = dilations[0];
+  s.dilation_w = dilations[1];
+  s.pad_top = pads[0];
+  s.pad_left = pads[1];
+  s.groups = setup.int_value("group", 1, 1, std::numeric_limits<int32_t>::max());
+  const auto out_side = [](int64_t in, int64_t before, int64_t after, int64_t k, int64_t stride, int64_t dilation) {
+    return (in + before + after - (k - 1) * dilation - 1) / stride + 1;
+  };
+  s.out_h = out_side(s.in_h, pads[0], pads[2], kernel[0], strides[0], dilations[0]);
+  s.out_w = out_side(s.in_w, pads[1], pads[3], kernel[1], strides[1], dilations[1]);
+  setup.expect(y.shape == Shape({s.batch, s.out_c, s.out_h, s.out_w}), "the output's shape does not follow from the input's");
+  setup.expect(s.in_c > 0 && s.out_c > 0 && s.in_c % s.groups == 0 && s.out_c % s.groups == 0, "the groups do not divide the channels");
+  return s;
+}
+
+}  // namespace octet::engine

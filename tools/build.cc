@@ -1,0 +1,84 @@
+// octet build: an engine file from a float or Q/DQ model.
+#include "build/build.h"
+
+#include <CLI/CLI.hpp>
+
+#include "arguments.h"
+#include "command.h"
+#include "common.h"
+#include "onnx/onnx.h"
+#include "summary.h"
+
+namespace octet::tools {
+namespace {
+
+struct Arguments {
+  CommonArguments common;
+  std::string model, output;
+  bool int8_only = false, verbose = false;
+};
+
+engine::Model build_model(const Arguments& arguments) {
+  if (const FileKind kind = file_kind(arguments.model); kind != FileKind::kModel)
+    fail(ErrorCode::kBadFile, "'{}' is {}: expected an ONNX model", arguments.model,
+         kind == FileKind::kEngine ? "an engine already" : "no model");
+  BuildOptions options;
+  options.int8_only = arguments.int8_only;
+  return build_engine(import_onnx(arguments.model), options);
+}
+
+Json steps_json(const engine::Model& model) {
+  Json list = Json::array();
+  for (const engine::StepDef& s : model.steps)
+    list.push_back(
+        {{"name", s.name}, {"kind", step_kind(s)}, {"precision", s.precision}, {"reason", s.reason}});
+  return list;
+}
+
+void print_steps(const engine::Model& model, bool all) {
+  std::vector<std::vector<std::string>> rows;
+  for (const engine::StepDef& s : model.steps)
+    if (all || !s.reason.empty()) rows.push_back({s.name, step_kind(s), s.precision, s.reason});
+  if (rows.empty()) return;
+  print(all ? "steps:\n" : "not int8:\n");
+  print(columns(rows, 4));
+}
+
+void run(const Arguments& arguments) {
+  check_writable(arguments.output, {arguments.model});
+  const engine::Model model = build_model(arguments);
+  {
+    const HoldSignals hold;
+    engine::save(model, arguments.output);
+  }
+  const EngineSummary summary = summarize(model);
+  std::error_code error;
+  const auto size = std::filesystem::file_size(arguments.output, error);
+  const auto bytes = error ? 0 : static_cast<int64_t>(size);
+  if (arguments.common.json) {
+    Json json{{"output", arguments.output}, {"bytes", bytes}, {"producer", model.producer}};
+    json.update(summary_json(summary));
+    json["layers"] = steps_json(model);
+    print_json(json);
+    return;
+  }
+  print(fmt::format("{}: {}\n{}", arguments.output, size_text(bytes), summary_text(summary)));
+  print_steps(model, arguments.verbose);
+}
+
+}  // namespace
+
+Command add_build(CLI::App& root) {
+  CLI::App* app = root.add_subcommand("build", "Make an engine from a float or a Q/DQ ONNX model.");
+  const auto arguments = std::make_shared<Arguments>();
+  app->add_option("MODEL", arguments->model, "ONNX model")->required();
+  app->add_option("-o,--output", arguments->output, "the engine")->required()->type_name("ENGINE.octet");
+  app->add_flag("--int8-only", arguments->int8_only,
+                "integer inputs, outputs and steps only; refuse what stands in the way");
+  app->add_flag("--verbose", arguments->verbose, "show every step");
+  arguments->common.add(*app, /*with_threads=*/false);
+  app->footer("Example:\n  octet build demo/model.onnx -o model.octet");
+  return {app, [arguments] { run(*arguments); }};
+}
+
+}  // namespace octet::tools

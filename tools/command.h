@@ -1,0 +1,27 @@
+// The subcommands of `octet`: each file here adds one.
+#pragma once
+
+#include <functional>
+
+namespace CLI {
+class App;
+}
+
+namespace octet::tools {
+
+// `run` throws octet::Error; it is called once, after parsing, when the user chose `app`.
+struct Command {
+  CLI::App* app;
+  std::function<void()> run;
+};
+
+Command add_quantize(CLI::App& root);
+Command add_calibrate(CLI::App& root);
+Command add_build(CLI::App& root);
+Command add_run(CLI::App& root);
+Command add_eval(CLI::App& root);
+Command add_compare(CLI::App& root);
+Command add_bench(CLI::App& root);
+Command add_inspect(CLI::App& root);
+
+}  // namespace octet::tools

@@ -1,0 +1,142 @@
+#include "common.h"
+
+#include <xxhash.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <system_error>
+
+#include "base/file.h"
+#include "build/build.h"
+#include "onnx/onnx.h"
+
+namespace octet::tools {
+
+void print(std::string_view text) {
+  std::fwrite(text.data(), 1, text.size(), stdout);
+}
+
+void print_json(const Json& json) {
+  print(json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");
+}
+
+void flush_output() {
+  errno = 0;
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return;
+  fail(ErrorCode::kIo, "cannot write to standard output: {}",
+       errno != 0 ? std::generic_category().message(errno) : "the device refused");
+}
+
+void note(std::string_view text) {
+  fmt::print(stderr, "note: {}\n", text);
+}
+
+void warn(std::string_view text) {
+  fmt::print(stderr, "warning: {}\n", text);
+}
+
+std::string columns(const std::vector<std::vector<std::string>>& rows, size_t left, size_t indent) {
+  std::vector<size_t> widths;
+  for (const auto& row : rows)
+    for (size_t c = 0; c < row.size(); ++c) {
+      if (widths.size() <= c) widths.push_back(0);
+      widths[c] = std::max(widths[c], row[c].size());
+    }
+  std::string text;
+  for (const auto& row : rows) {
+    std::string line(indent, ' ');
+    for (size_t c = 0; c < row.size(); ++c) {
+      const std::string fill(widths[c] - row[c].size(), ' ');
+      line += (c == 0 ? "" : "  ") + (c < left ? row[c] + fill : fill + row[c]);
+    }
+    line.erase(line.find_last_not_of(' ') + 1);
+    text += line + "\n";
+  }
+  return text;
+}
+
+std::string size_text(int64_t bytes) {
+  if (bytes < 10'000) return fmt::format("{} bytes", bytes);
+  const auto size = static_cast<double>(bytes);
+  if (bytes < 10'000'000) return fmt::format("{:.0f} kB", size / 1e3);
+  return bytes < 10'000'000'000 ? fmt::format("{:.1f} MB", size / 1e6) : fmt::format("{:.1f} GB", size / 1e9);
+}
+
+std::string db_text(const std::optional<double>& sqnr) {
+  return sqnr ? fmt::format("{:.2f} dB", *sqnr) : "identical";
+}
+
+Json db_json(const std::optional<double>& sqnr) {
+  return sqnr ? Json(*sqnr) : Json(nullptr);
+}
+
+std::string hash_text(uint64_t hash) {
+  return fmt::format("{:016x}", hash);
+}
+
+std::string plural(int64_t count, std::string_view noun) {
+  return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s");
+}
+
+void warn_skipped(const std::vector<SkippedSample>& skipped) {
+  constexpr size_t kShown = 5;
+  for (size_t i = 0; i < std::min(kShown, skipped.size()); ++i) warn("skipped: " + skipped[i].reason);
+  if (skipped.size() > kShown) warn(fmt::format("skipped {} samples in all", skipped.size()));
+}
+
+Json skipped_json(const std::vector<SkippedSample>& skipped) {
+  Json list = Json::array();
+  for (const SkippedSample& s : skipped) list.push_back({{"name", s.name}, {"reason", s.reason}});
+  return list;
+}
+
+FileKind file_kind(const std::filesystem::path& path) {
+  const MappedFile file(path);
+  if (file.bytes().empty()) fail(ErrorCode::kBadFile, "'{}' is empty", path.string());
+  if (engine::is_engine_file(path)) return FileKind::kEngine;
+  // No ONNX model begins with a brace: it would be the start of a group, which protobuf gave up.
+  return file.bytes()[0] == std::byte{'{'} ? FileKind::kTable : FileKind::kModel;
+}
+
+uint64_t file_hash(const std::filesystem::path& path) {
+  const MappedFile file(path);
+  return XXH3_64bits(file.bytes().data(), file.bytes().size());
+}
+
+engine::Engine open_engine(const std::filesystem::path& path) {
+  switch (file_kind(path)) {
+    case FileKind::kEngine:
+      return engine::Engine::load(path);
+    case FileKind::kTable:
+      fail(ErrorCode::kBadFile, "'{}' is no model: expected an ONNX model or an engine", path.string());
+    case FileKind::kModel:
+      break;
+  }
+  return engine::Engine(build_engine(import_onnx(path)));
+}
+
+void check_writable(const std::filesystem::path& output,
+                    std::initializer_list<std::filesystem::path> inputs) {
+  for (const auto& input : inputs) {
+    std::error_code error;
+    if (std::filesystem::equivalent(input, output, error))
+      throw UsageError(fmt::format("'{}' is the input: give the result another name", output.string()));
+  }
+  const HoldSignals hold;
+  const AtomicFile probe(output);
+}
+
+HoldSignals::HoldSignals() {
+  sigset_t held;
+  sigemptyset(&held);
+  for (int signal : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&held, signal);
+  pthread_sigmask(SIG_BLOCK, &held, &before_);
+}
+
+HoldSignals::~HoldSignals() {
+  pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+}
+
+}  // namespace octet::tools

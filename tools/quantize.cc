@@ -1,0 +1,206 @@
+// octet quantize: calibrate, quantize, write Q/DQ ONNX, say what it cost.
+#include <CLI/CLI.hpp>
+
+#include "build/build.h"
+#include "calibration.h"
+#include "command.h"
+#include "common.h"
+#include "data/preprocess.h"
+#include "onnx/onnx.h"
+#include "quantize_report.h"
+
+namespace octet::tools {
+namespace {
+
+constexpr int64_t kReportSamples = 16;
+
+struct Arguments {
+  CommonArguments common;
+  DataArguments data;
+  QuantizationArguments quantization;
+  std::string model, output, table, save_table;
+  std::string effort = "default";
+  bool method_given = false;
+  bool verbose = false;
+};
+
+// Everything between the command line and the report.
+struct Quantized {
+  Placement placement;
+  Calibrated calibrated;
+  std::vector<QuantizedLayer> layers;
+  Graph graph;
+  std::optional<QuantizeReport> report;
+  std::vector<FloatNode> float_nodes;
+};
+
+void check_arguments(const Arguments& arguments) {
+  if (arguments.table.empty() && arguments.data.data.empty())
+    throw UsageError("--data or --table is required");
+  check_writable(arguments.output, {arguments.model, arguments.table});
+  if (!arguments.save_table.empty())
+    check_writable(arguments.save_table, {arguments.model, arguments.table, arguments.output});
+}
+
+// The table that the user gave, checked against this model and these options.
+CalibrationTable reuse_table(const Arguments& arguments, const FloatModel& model) {
+  CalibrationTable table = load_table(arguments.table);
+  check_belongs(table, model.hash);
+  const QuantizationArguments& wanted = arguments.quantization;
+  if (arguments.method_given && table.method != parse_range_method(wanted.method))
+    throw UsageError(fmt::format("--method {}: the ranges of '{}' were chosen by {}; calibrate again",
+                                 wanted.method, arguments.table, range_method_name(table.method)));
+  const RangeOptions options = wanted.range_options();
+  if (table.options.dtype != options.dtype || table.options.symmetric != options.symmetric)
+    warn(
+        fmt::format("the ranges of '{}' were chosen for another target: calibrate with --target {} for the "
+                    "best result",
+                    arguments.table, wanted.target));
+  return table;
+}
+
+void store_metadata(Graph& graph, const Arguments& arguments, const CalibrationTable& table) {
+  if (!table.preprocess.empty()) graph.metadata[kPreprocessKey] = table.preprocess;
+  graph.metadata["octet.version"] = OCTET_VERSION;
+  graph.metadata["octet.target"] = arguments.quantization.target;
+  graph.metadata["octet.calibration"] =
+      fmt::format("{} over {} samples, data {}", range_method_name(table.method), table.samples,
+                  hash_text(table.data_hash));
+}
+
+void refuse_nothing(const Placement& placement) {
+  if (!placement.weighted.empty() || !placement.group_of.empty()) return;
+  std::string why;
+  if (!placement.left_out.empty()) why = ": " + placement.left_out.begin()->second;
+  fail(ErrorCode::kInvalidArgument, "no node of this model can be quantized{}", why);
+}
+
+Quantized quantize(const Arguments& arguments, FloatModel& model, Progress& progress) {
+  Quantized result;
+  const QuantizeOptions options = arguments.quantization.options();
+  result.placement = place(model.graph, options);
+  refuse_nothing(result.placement);
+  Metadata stored = model.graph.metadata;
+  if (!arguments.table.empty()) {
+    result.calibrated.table = reuse_table(arguments, model);
+    if (const std::string& p = result.calibrated.table.preprocess; !p.empty()) stored[kPreprocessKey] = p;
+  }
+  const auto preprocess = arguments.data.choose_preprocess({&stored});
+  const engine::Engine float_engine(build_engine(model.graph));
+  if (arguments.table.empty()) {
+    const auto data = arguments.data.open(preprocess);
+    result.calibrated = calibrate(model, float_engine, result.placement, arguments.quantization, *data,
+                                  preprocess, arguments.common.runner(progress, "calibrating"));
+  }
+  const CalibrationTable& table = result.calibrated.table;
+  result.graph = model.graph;
+  result.layers = insert_qdq(result.graph, result.placement, options,
+                             [&](const std::string& value) -> std::optional<Range> {
+                               const auto found = table.tensors.find(value);
+                               if (found == table.tensors.end()) return {};
+                               return found->second.range;
+                             });
+  store_metadata(result.graph, arguments, table);
+  if (arguments.effort == "fast") {
+    result.float_nodes = float_nodes(model.graph, result.placement, nullptr);
+    return result;
+  }
+  const engine::Engine engine(build_engine(result.graph));
+  result.float_nodes = float_nodes(model.graph, result.placement, &engine.model());
+  if (arguments.data.data.empty()) return result;
+  const auto data = arguments.data.open(preprocess, kReportSamples);
+  const Comparison comparison =
+      compare_engines(float_engine, engine, *data, arguments.common.runner(progress, "comparing"));
+  result.report = make_report(model.graph, result.layers, comparison);
+  return result;
+}
+
+void write(const Arguments& arguments, const Quantized& result) {
+  const HoldSignals hold;
+  export_onnx(result.graph, arguments.output);
+  if (!arguments.save_table.empty()) save_table(result.calibrated.table, arguments.save_table);
+}
+
+Json json_of(const Arguments& arguments, const Quantized& result, const std::vector<std::string>& warnings) {
+  const CalibrationTable& table = result.calibrated.table;
+  Json json{{"output", arguments.output},
+            {"target", arguments.quantization.target},
+            {"method", range_method_name(table.method)},
+            {"preprocess", table.preprocess},
+            {"samples", table.samples},
+            {"skipped", result.calibrated.skipped.size()},
+            {"quantized_nodes", result.layers.size()}};
+  if (result.report) {
+    json["sqnr_db"] = db_json(result.report->all_outputs.sqnr_db());
+    json["outputs"] = outputs_json(result.report->outputs);
+    json["layers"] = layers_json(*result.report);
+  }
+  json["float_nodes"] = Json::array();
+  for (const FloatNode& n : result.float_nodes)
+    json["float_nodes"].push_back({{"name", n.node}, {"operator", n.op}, {"reason", n.reason}});
+  json["warnings"] = warnings;
+  return json;
+}
+
+void print_text(const Arguments& arguments, const Quantized& result) {
+  const CalibrationTable& table = result.calibrated.table;
+  print(fmt::format("{}: {} in 8 bits for {}; ranges by {} over {}\n", arguments.output,
+                    plural(static_cast<int64_t>(result.layers.size()), "node"), arguments.quantization.target,
+                    range_method_name(table.method), plural(static_cast<int64_t>(table.samples), "sample")));
+  if (result.report) print(report_text(*result.report, arguments.verbose));
+  if (result.float_nodes.empty()) return;
+  print("in float:\n");
+  std::vector<std::vector<std::string>> rows;
+  for (const FloatNode& n : result.float_nodes) rows.push_back({n.node, n.op, n.reason});
+  print(columns(rows, 3));
+}
+
+void run(const Arguments& arguments) {
+  check_arguments(arguments);
+  if (arguments.data.preprocess) Preprocess::parse(*arguments.data.preprocess);
+  FloatModel model = load_float_model(arguments.model);
+  const auto progress = terminal_progress(true);
+  const Quantized result = quantize(arguments, model, *progress);
+  write(arguments, result);
+
+  warn_skipped(result.calibrated.skipped);
+  std::vector<std::string> warnings = result.calibrated.problems;
+  if (result.report)
+    for (std::string& w : quality_warnings(*result.report)) warnings.push_back(std::move(w));
+  if (arguments.common.json)
+    print_json(json_of(arguments, result, warnings));
+  else
+    print_text(arguments, result);
+  for (const std::string& w : warnings) warn(w);
+}
+
+}  // namespace
+
+Command add_quantize(CLI::App& root) {
+  CLI::App* app = root.add_subcommand(
+      "quantize", "Calibrate a float ONNX model, quantize it, and write it with Q/DQ nodes.");
+  const auto a = std::make_shared<Arguments>();
+  app->add_option("MODEL", a->model, "float ONNX model")->required();
+  app->add_option("-o,--output", a->output, "the quantized ONNX model")->required()->type_name("OUT.onnx");
+  a->data.add(*app, /*required=*/false);
+  a->quantization.add(*app, /*whole=*/true);
+  app->add_option("--table", a->table,
+                  "take the ranges from this calibration table; --data is then only for "
+                  "the report")
+      ->type_name("TABLE");
+  app->add_option("--save-table", a->save_table, "also write the calibration table")->type_name("TABLE");
+  app->add_option("--effort", a->effort, "fast leaves out the report on each layer")
+      ->check(CLI::IsMember({"fast", "default", "best"}))
+      ->capture_default_str();
+  app->add_flag("--verbose", a->verbose, "report on every layer, not only on the worst");
+  a->common.add(*app);
+  app->footer(
+      "Example:\n  octet quantize demo/model.onnx --data demo/images/calib \\\n"
+      "      --preprocess \"short=64 crop=64 rgb mean=127.5 std=127.5\" -o model.int8.onnx");
+  return {app, [app, a] {
+            a->method_given = app->count("--method") > 0;
+            run(*a);
+          }};
+}
+
+}  // namespace octet::tools

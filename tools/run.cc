@@ -1,0 +1,183 @@
+// octet run: arrays in and out, or a whole folder.
+#include <CLI/CLI.hpp>
+#include <set>
+
+#include "arguments.h"
+#include "base/file.h"
+#include "command.h"
+#include "common.h"
+#include "output_arrays.h"
+#include "tensor/npy.h"
+
+namespace octet::tools {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Arguments {
+  CommonArguments common;
+  DataArguments data;
+  std::string engine, output;
+  std::vector<std::string> inputs;
+};
+
+struct Result {
+  std::vector<Tensor> arrays;                     // in the model's order
+  std::optional<std::vector<std::string>> index;  // a line per row, with --data
+  std::vector<SkippedSample> skipped;
+  int64_t samples = 1;
+};
+
+// Fails early where the folder cannot be made or written. Leaves it as it was.
+void check_folder(const fs::path& folder) {
+  std::error_code error;
+  if (fs::exists(folder, error) && !fs::is_directory(folder, error))
+    fail(ErrorCode::kIo, "cannot write to '{}': it is no folder", folder.string());
+  fs::path existing = fs::absolute(folder, error);
+  while (!existing.empty() && !fs::is_directory(existing, error) && existing != existing.parent_path())
+    existing = existing.parent_path();
+  const HoldSignals hold;
+  const AtomicFile probe(existing / "octet-run");
+}
+
+std::map<std::string, Tensor> read_inputs(const Arguments& arguments, const engine::Model& model) {
+  std::map<std::string, Tensor> named;
+  for (const std::string& text : arguments.inputs) {
+    std::string name, file = text;
+    const bool only = model.inputs.size() == 1;
+    if (!only || (text.find('=') != std::string::npos && !fs::exists(text)))
+      std::tie(name, file) = split_assignment(text, "--input");
+    Tensor array = read_npy(file);
+    if (!named.emplace(name, std::move(array)).second)
+      throw UsageError(fmt::format("--input: '{}' is given twice", name));
+  }
+  return named;
+}
+
+Result run_once(const Arguments& arguments, const engine::Engine& engine) {
+  const std::vector<Tensor> inputs = order_inputs(engine.model(), read_inputs(arguments, engine.model()));
+  ThreadPool pool(arguments.common.threads);
+  engine::ContextOptions options = engine::default_options();
+  options.pool = &pool;
+  options.shapes = shapes_for(engine.model(), inputs);
+  engine::Context context(engine, options);
+  context.run(inputs);
+  Result result;
+  for (size_t i = 0; i < engine.model().outputs.size(); ++i)
+    result.arrays.push_back(context.output(i).clone());
+  return result;
+}
+
+Result run_data(const Arguments& arguments, const engine::Engine& engine) {
+  const auto preprocess = arguments.data.choose_preprocess({&engine.model().metadata});
+  const auto data = arguments.data.open(preprocess);
+  const auto progress = terminal_progress(true);
+  DatasetRunner runner(engine, *data, arguments.common.runner(*progress, "running"));
+  OutputArrays outputs(engine.model(), data->size());
+  Result result;
+  result.skipped =
+      runner.run([&](int, int64_t sample, engine::Context& context, std::span<const Tensor> inputs) {
+        context.run(inputs);
+        outputs.store(sample, context);
+      });
+  outputs.close(result.skipped);
+  result.arrays = outputs.arrays();
+  result.samples = data->size() - static_cast<int64_t>(result.skipped.size());
+  result.index.emplace();
+  size_t next = 0;
+  for (int64_t i = 0; i < data->size(); ++i) {
+    if (next < result.skipped.size() && result.skipped[next].index == i) {
+      ++next;
+      continue;
+    }
+    for (int64_t row = 0; row < outputs.rows_per_sample(); ++row) result.index->push_back(data->name(i));
+  }
+  return result;
+}
+
+// A file name for each output, made safe and different from the others.
+std::vector<std::string> file_names(const engine::Model& model) {
+  std::vector<std::string> names;
+  std::set<std::string> taken;
+  for (int32_t t : model.outputs) {
+    const std::string safe = safe_file_name(model.tensors[t].name);
+    std::string name = safe;
+    for (int i = 2; !taken.insert(name).second; ++i) name = fmt::format("{}_{}", safe, i);
+    names.push_back(name + ".npy");
+  }
+  return names;
+}
+
+void write(const fs::path& folder, const std::vector<std::string>& files, const Result& result) {
+  const HoldSignals hold;
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (error) fail(ErrorCode::kIo, "cannot make the folder '{}': {}", folder.string(), error.message());
+  for (size_t i = 0; i < files.size(); ++i) write_npy(folder / files[i], result.arrays[i]);
+  if (!result.index) return;
+  AtomicFile index(folder / "index.txt");
+  std::string text;
+  for (const std::string& line : *result.index) text += line + "\n";
+  index.write(text);
+  index.commit();
+}
+
+void report(const Arguments& arguments, const engine::Model& model, const std::vector<std::string>& files,
+            const Result& result) {
+  const std::string hash = hash_text(arrays_hash(result.arrays));
+  if (arguments.common.json) {
+    Json json{{"samples", result.samples}, {"skipped", result.skipped.size()}, {"hash", hash}};
+    for (size_t i = 0; i < files.size(); ++i)
+      json["outputs"][model.tensors[model.outputs[i]].name] = {
+          {"shape", result.arrays[i].shape()},
+          {"dtype", dtype_name(result.arrays[i].dtype())},
+          {"file", (fs::path(arguments.output) / files[i]).string()}};
+    print_json(json);
+    return;
+  }
+  std::vector<std::vector<std::string>> rows;
+  for (size_t i = 0; i < files.size(); ++i)
+    rows.push_back({model.tensors[model.outputs[i]].name, to_string(result.arrays[i].shape()),
+                    std::string(dtype_name(result.arrays[i].dtype())),
+                    (fs::path(arguments.output) / files[i]).string()});
+  print(columns(rows, 4, 0));
+  print(fmt::format("hash {}\n", hash));
+}
+
+void run(const Arguments& arguments) {
+  if (arguments.inputs.empty() == arguments.data.data.empty())
+    throw UsageError("give either --input NAME=FILE.npy for each input, or --data");
+  check_folder(arguments.output);
+  const engine::Engine engine = open_engine(arguments.engine);
+  const Result result = arguments.inputs.empty() ? run_data(arguments, engine) : run_once(arguments, engine);
+  const std::vector<std::string> files = file_names(engine.model());
+  write(arguments.output, files, result);
+  warn_skipped(result.skipped);
+  report(arguments, engine.model(), files, result);
+}
+
+}  // namespace
+
+Command add_run(CLI::App& root) {
+  CLI::App* app = root.add_subcommand("run", "Run an engine or a model: arrays in and out, or whole data.");
+  const auto arguments = std::make_shared<Arguments>();
+  app->add_option("MODEL", arguments->engine, "engine or ONNX model")->required();
+  app->add_option(
+         "--input", arguments->inputs,
+         "array of one input, NAME=FILE.npy; once for each input (the name may be left out where the "
+         "model has one)")
+      ->allow_extra_args(false)
+      ->type_name("NAME=FILE");
+  app->add_option("--output,-o", arguments->output,
+                  "folder for OUTPUT.npy (and with --data index.txt, the samples' names in order)")
+      ->required()
+      ->type_name("DIR");
+  arguments->data.add(*app, /*required=*/false);
+  arguments->common.add(*app);
+  app->footer(
+      "Example:\n  octet run demo/model.onnx --data demo/images/calib --output outputs \\\n"
+      "      --preprocess \"short=64 crop=64 rgb mean=127.5 std=127.5\"");
+  return {app, [arguments] { run(*arguments); }};
+}
+
+}  // namespace octet::tools
