@@ -44,29 +44,30 @@ std::vector<double> time_runs(engine::Context& context, const std::vector<Tensor
   return times;
 }
 
-// Mean seconds of each step.
-std::vector<double> time_steps(engine::Context& context, const std::vector<Tensor>& inputs, size_t steps,
-                               double warmup, double duration) {
-  context.run(inputs);
-  std::vector<double> total(steps, 0);
-  const auto begin = Clock::now();
-  do context.profile(inputs, total);
-  while (seconds_since(begin) < warmup);
-  std::fill(total.begin(), total.end(), 0);
-  int64_t runs = 0;
-  const auto start = Clock::now();
-  do {
-    context.profile(inputs, total);
-    ++runs;
-  } while (seconds_since(start) < duration);
-  for (double& t : total) t /= static_cast<double>(runs);
-  return total;
-}
-
 // Of sorted times: the smallest that at least `part` of them do not exceed.
 double quantile(const std::vector<double>& sorted, double part) {
   const double rank = std::ceil(part * static_cast<double>(sorted.size()));
   return sorted[std::min(sorted.size() - 1, static_cast<size_t>(std::max(1.0, rank)) - 1)];
+}
+
+// Median seconds of each step: one run that the system interrupted must not count for a step.
+std::vector<double> time_steps(engine::Context& context, const std::vector<Tensor>& inputs, size_t steps,
+                               double duration) {
+  constexpr size_t kMostRuns = 5000;
+  std::vector<std::vector<double>> times(steps);
+  std::vector<double> once(steps);
+  const auto start = Clock::now();
+  do {
+    std::fill(once.begin(), once.end(), 0);
+    context.profile(inputs, once);
+    for (size_t i = 0; i < steps; ++i) times[i].push_back(once[i]);
+  } while (seconds_since(start) < duration && times.size() > 0 && times[0].size() < kMostRuns);
+  std::vector<double> medians;
+  for (auto& t : times) {
+    std::sort(t.begin(), t.end());
+    medians.push_back(quantile(t, 0.5));
+  }
+  return medians;
 }
 
 struct StepTime {
@@ -129,8 +130,7 @@ void run(const Arguments& arguments) {
   std::sort(times.begin(), times.end());
   const auto ms = [&](double part) { return quantile(times, part) * 1e3; };
   std::vector<double> steps;
-  if (arguments.profile)
-    steps = time_steps(context, inputs, engine.model().steps.size(), arguments.warmup, arguments.duration);
+  if (arguments.profile) steps = time_steps(context, inputs, engine.model().steps.size(), arguments.duration);
 
   if (arguments.common.json) {
     Json json{{"min_ms", times.front() * 1e3},

@@ -26,6 +26,16 @@ void refuse_quantized(const Graph& graph, const std::filesystem::path& path) {
   }
 }
 
+// Values that others only copy are often views that no step makes; nobody needs their ranges.
+void drop_copies(ValueStatistics& values, const Graph& graph, const Placement& placement) {
+  std::set<std::string> defining;
+  for (const auto& members : placement.groups)
+    for (ValueId v : members) defining.insert(graph.value(v).name);
+  std::erase_if(values, [&](const auto& entry) {
+    return entry.second.count() == 0 && defining.count(entry.first) == 0;
+  });
+}
+
 }  // namespace
 
 void QuantizationArguments::add(CLI::App& app, bool whole) {
@@ -90,7 +100,8 @@ Calibrated calibrate(const FloatModel& model, const engine::Engine& engine, cons
                      const std::vector<std::string>& also) {
   std::vector<std::string> names = placed_values(model.graph, placement);
   names.insert(names.end(), also.begin(), also.end());
-  const Observed observed = observe_values(engine, data, names, runner);
+  Observed observed = observe_values(engine, data, names, runner);
+  drop_copies(observed.values, model.graph, placement);
 
   Calibrated result;
   CalibrationTable& table = result.table;

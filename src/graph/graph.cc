@@ -127,7 +127,8 @@ void Graph::replace_uses(ValueId from, ValueId to, bool outputs_too, NodeId keep
 
 void Graph::take_output(NodeId node, size_t index, ValueId value) {
   ValueId& slot = nodes_[node].outputs.at(index);
-  if (values_[value].producer != kNoId) fail(ErrorCode::kInternal, "value '{}' has a producer", values_[value].name);
+  if (values_[value].producer != kNoId)
+    fail(ErrorCode::kInternal, "value '{}' has a producer", values_[value].name);
   if (slot != kNoId) values_[slot].producer = kNoId;
   slot = value;
   values_[value].producer = node;

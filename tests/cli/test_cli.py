@@ -181,7 +181,7 @@ class WrongFiles(Case):
         for steps in ("short=", "short=x", "flip", "crop=64x", "mean=1,2", "std=0", "short=64 crop=65"):
             self.fails(*plain, "--preprocess", steps)
         self.fails(*plain, "--preprocess", "stretch=32x32", says="64x64")
-        self.fails(*plain, "--preprocess", "stretch=64x64 gray", says="1x3x64x64")
+        self.fails(*plain, "--preprocess", "stretch=64x64 gray", says="Nx3x64x64")
 
     def bad_images(self):
         folder = self.folder / "images"
@@ -225,7 +225,7 @@ class WrongFiles(Case):
         self.fails("run", MODEL, "--input", f"image={self.folder}/none.npy", "--output", out)
         wrong = self.folder / "wrong.npy"
         wrong.write_bytes(npy((1, 3, 32, 32)))
-        self.fails("run", MODEL, "--input", f"image={wrong}", "--output", out, says="1x3x64x64")
+        self.fails("run", MODEL, "--input", f"image={wrong}", "--output", out, says="Nx3x64x64")
         self.fails("run", MODEL, "--input", f"nothing={wrong}", "--output", out, says="nothing")
         wrong.write_bytes(npy((1, 3, 64, 64))[:1000])
         self.fails("run", MODEL, "--input", f"image={wrong}", "--output", out, says="wrong.npy")
