@@ -46,7 +46,9 @@ void print_steps(const engine::Model& model, bool all) {
 
 void run(const Arguments& arguments) {
   check_writable(arguments.output, {arguments.model});
-  const engine::Model model = build_model(arguments);
+  const engine::Engine engine(build_model(arguments));
+  const engine::Model& model = engine.model();
+  const engine::Context works(engine, engine::default_options());  // what cannot run is not written
   {
     const HoldSignals hold;
     engine::save(model, arguments.output);

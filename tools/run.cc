@@ -40,6 +40,15 @@ void check_folder(const fs::path& folder) {
   const AtomicFile probe(existing / "octet-run");
 }
 
+void check_input_name(const engine::Model& model, const std::string& name) {
+  std::string names;
+  for (int32_t t : model.inputs) {
+    if (model.tensors[t].name == name) return;
+    names += fmt::format("{}'{}'", names.empty() ? "" : ", ", model.tensors[t].name);
+  }
+  fail(ErrorCode::kInvalidArgument, "--input: the model has no input '{}', only {}", name, names);
+}
+
 std::map<std::string, Tensor> read_inputs(const Arguments& arguments, const engine::Model& model) {
   std::map<std::string, Tensor> named;
   for (const std::string& text : arguments.inputs) {
@@ -47,6 +56,7 @@ std::map<std::string, Tensor> read_inputs(const Arguments& arguments, const engi
     const bool only = model.inputs.size() == 1;
     if (!only || (text.find('=') != std::string::npos && !fs::exists(text)))
       std::tie(name, file) = split_assignment(text, "--input");
+    if (!name.empty()) check_input_name(model, name);
     Tensor array = read_npy(file);
     if (!named.emplace(name, std::move(array)).second)
       throw UsageError(fmt::format("--input: '{}' is given twice", name));

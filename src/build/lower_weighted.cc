@@ -248,7 +248,6 @@ class IntegerLowering {
     const std::vector<int32_t> inputs{
         x,
         l_.constant(name + "/weights", packed()),
-        l_.constant(name + "/acc_init", acc_init()),
         l_.constant(name + "/scale", scale),
         l_.constant(name + "/bias", bias),
         late ? l_.constant(name + "/out_scale", {static_cast<float>(1.0 / out->scale[0])}) : -1,
@@ -290,14 +289,6 @@ class IntegerLowering {
     kernels::pack_conv_weights(shape(), weights_.values.as<int8_t>().data(),
                                static_cast<std::byte*>(out.raw()));
     return out;
-  }
-
-  Tensor acc_init() const {
-    const kernels::ConvShape s = shape();
-    const std::vector<uint8_t> zeros(s.in_c, static_cast<uint8_t>(x_.params.zero_point[0]));
-    std::vector<int32_t> all(round_up(s.out_c, kernels::kChannelPad));
-    kernels::conv_acc_init(s, weights_.values.as<int8_t>().data(), zeros.data(), all.data());
-    return Tensor::of<int32_t>({s.out_c}, std::span<const int32_t>(all).first(s.out_c));
   }
 
   LoweringState& l_;

@@ -6,7 +6,7 @@
 //   bytes 16..23  size of the whole file
 //   bytes 24..31  size of the header
 //   bytes 32..39  XXH3-64 of everything behind byte 40, seeded with the XXH3-64 of bytes 0..31
-//   byte 40...    header, zeros up to a multiple of 64, constants (each 64-byte aligned and followed by kSlack bytes)
+//   byte 40...    header, zeros up to a multiple of 64, constants (placed as ConstantPlace says)
 #include <xxhash.h>
 
 #include <cstring>
@@ -24,7 +24,12 @@ constexpr uint32_t kFormat = 1;
 constexpr int64_t kPrefix = 40;
 constexpr int64_t kHashed = 32;  // bytes of the prefix that seed the checksum
 constexpr int64_t kAlignment = 64;
-constexpr int64_t kSlack = 64;  // kernels may read so far past the end of a constant
+
+// Bytes that kernels read in vectors are aligned to them, and followed by as many as a vector may read past their end.
+struct ConstantPlace {
+  int64_t alignment, slack;
+};
+ConstantPlace place_of(DType dtype) { return dtype_bits(dtype) <= 8 ? ConstantPlace{64, 64} : ConstantPlace{8, 0}; }
 
 uint64_t checksum(std::span<const std::byte> prefix, std::span<const std::byte> rest) {
   return XXH3_64bits_withSeed(rest.data(), rest.size(), XXH3_64bits(prefix.data(), kHashed));
@@ -71,7 +76,7 @@ class DimPool {
 };
 
 flatbuffers::Offset<fb::Attribute> write_attribute(flatbuffers::FlatBufferBuilder& b, const std::string& name, const Attribute& value) {
-  const auto key = b.CreateString(name);
+  const auto key = b.CreateSharedString(name);
   flatbuffers::Offset<flatbuffers::String> text;
   flatbuffers::Offset<flatbuffers::Vector<int64_t>> integers;
   flatbuffers::Offset<flatbuffers::Vector<float>> numbers;
@@ -103,22 +108,27 @@ void write_header(const Model& model, Header& header) {
     if (!t.quant.scale.empty()) quant = fb::CreateQuantDirect(b, t.quant.axis, &t.quant.scale, &t.quant.zero_point);
     int64_t offset = 0;
     if (t.storage == Storage::kConstant) {
-      offset = header.data_bytes;
+      const ConstantPlace place = place_of(t.dtype);
+      offset = round_up(header.data_bytes, place.alignment);
       header.constants.emplace_back(offset, &t.constant);
-      header.data_bytes = round_up(checked_add(offset, t.constant.bytes() + kSlack), kAlignment);
+      header.data_bytes = checked_add(offset, t.constant.bytes() + place.slack);
     }
     // Names of constants are for people who read the graph, not for the file.
     const std::string name = t.storage == Storage::kConstant ? "" : t.name;
-    tensors.push_back(fb::CreateTensorDirect(b, name.c_str(), static_cast<uint8_t>(t.dtype), static_cast<uint8_t>(t.layout), static_cast<uint8_t>(t.storage), &shape, quant,
+    const auto shared_name = b.CreateSharedString(name);
+    const auto dims_of = b.CreateVector(shape);
+    tensors.push_back(fb::CreateTensor(b, shared_name, static_cast<uint8_t>(t.dtype), static_cast<uint8_t>(t.layout), static_cast<uint8_t>(t.storage), dims_of, quant,
                                              static_cast<uint64_t>(offset), t.parent, t.channel_offset));
   }
   std::vector<flatbuffers::Offset<fb::Step>> steps;
   for (const StepDef& s : model.steps) {
     std::vector<flatbuffers::Offset<fb::Attribute>> attributes;
     for (const auto& [name, value] : s.attributes) attributes.push_back(write_attribute(b, name, value));
-    const auto nodes = b.CreateVectorOfStrings(s.nodes);
+    std::vector<flatbuffers::Offset<flatbuffers::String>> node_names;
+    for (const std::string& n : s.nodes) node_names.push_back(b.CreateSharedString(n));
+    const auto nodes = b.CreateVector(node_names);
     const auto kind = b.CreateSharedString(s.kind), precision = b.CreateSharedString(s.precision), reason = b.CreateSharedString(s.reason);
-    const auto name = b.CreateString(s.name);
+    const auto name = b.CreateSharedString(s.name);
     const auto inputs = b.CreateVector(s.inputs), outputs = b.CreateVector(s.outputs);
     const auto list = b.CreateVector(attributes);
     steps.push_back(fb::CreateStep(b, kind, s.version, name, inputs, outputs, list, precision, reason, nodes));
@@ -217,7 +227,8 @@ class Reader {
   octet::Tensor read_constant(const TensorDef& def, uint64_t offset) const {
     const Shape shape = evaluate(def.shape);
     const int64_t bytes = dtype_bytes(def.dtype, checked_product(shape));
-    if (offset % kAlignment != 0 || offset > data_.size() || checked_add(bytes, kSlack) > static_cast<int64_t>(data_.size() - offset))
+    const ConstantPlace place = place_of(def.dtype);
+    if (offset % place.alignment != 0 || offset > data_.size() || checked_add(bytes, place.slack) > static_cast<int64_t>(data_.size() - offset))
       damaged(name_, "a constant lies outside of the file");
     return octet::Tensor::view(def.dtype, shape, static_cast<const void*>(data_.data() + offset), owner_);
   }

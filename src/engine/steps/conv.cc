@@ -11,7 +11,7 @@ using kernels::ConvCall;
 using kernels::ConvShape;
 
 // Inputs of both kinds, in this order.
-enum Input : size_t { kX, kWeights, kAccInit, kScale, kBias, kOutScale, kOutZero, kResidual, kResidualScale, kInputs };
+enum Input : size_t { kX, kWeights, kScale, kBias, kOutScale, kOutZero, kResidual, kResidualScale, kInputs };
 
 class ConvStep : public Step {
  public:
@@ -26,13 +26,12 @@ class ConvStep : public Step {
     x_ = setup.input(kX).index;
     y_ = setup.output().index;
 
-    const auto init = setup.ints(kAccInit, shape.out_c);
-    acc_init_.assign(init.begin(), init.end());
-    acc_init_.resize(round_up(shape.out_c, kernels::kChannelPad));
-    call_.acc_init = acc_init_.data();
     pad_pixel_ = setup.zero_points(setup.input(kX), shape.in_c);
     pad_pixel_.resize(round_up(shape.in_c, kernels::kChannelPad) + kernels::kOverread);
     call_.pad_pixel = pad_pixel_.data();
+    acc_init_.resize(round_up(shape.out_c, kernels::kChannelPad));
+    kernels::conv_acc_init(shape, call_.weights, pad_pixel_.data(), acc_init_.data());
+    call_.acc_init = acc_init_.data();
 
     epilogue_.read_attributes(setup, float_output);
     epilogue_.read_scale(setup, kScale, shape.out_c);

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <span>
+#include <vector>
 
 #include "base/checked.h"
 #include "kernels/depthwise/depthwise.h"
@@ -62,20 +64,34 @@ void pack_conv_weights(const ConvShape& shape, const int8_t* weights, std::byte*
   }
 }
 
-void conv_acc_init(const ConvShape& shape, const int8_t* weights, const uint8_t* zero_point, int32_t* init) {
-  const int64_t in_c = shape.in_c / shape.groups, out_c = shape.out_c / shape.groups;
-  const int64_t taps = shape.kernel_h * shape.kernel_w;
+namespace {
+
+// -sum(zero * weight) over one block of 16 output channels; `zero` has the 4 zero-points of each group of K.
+void block_sums(const int8_t* block, std::span<const uint8_t> zero, int64_t channels, int32_t* init) {
+  uint32_t sum[16] = {};
+  for (size_t k4 = 0; k4 < zero.size() / 4; ++k4)
+    for (int c = 0; c < 16; ++c)
+      for (int j = 0; j < 4; ++j)
+        sum[c] += static_cast<uint32_t>(block[k4 * 64 + c * 4 + j] * zero[k4 * 4 + j]);
+  for (int64_t c = 0; c < channels; ++c) init[c] = static_cast<int32_t>(0 - sum[c]);
+}
+
+}  // namespace
+
+void conv_acc_init(const ConvShape& shape, const std::byte* packed, const uint8_t* zero_point, int32_t* init) {
   std::fill_n(init, round_up(shape.out_c, kChannelPad), 0);
-  for (int64_t o = 0; o < shape.out_c; ++o) {
-    const uint8_t* zero = zero_point + o / out_c * in_c;
-    const int8_t* w = weights + o * in_c * taps;
-    int64_t sum = 0;
-    for (int64_t i = 0; i < in_c; ++i) {
-      int64_t channel_sum = 0;
-      for (int64_t tap = 0; tap < taps; ++tap) channel_sum += w[i * taps + tap];
-      sum += channel_sum * zero[i];
+  if (shape.depthwise()) return depthwise_acc_init(shape, packed, zero_point, init);
+  const PackedConv p = packed_conv(shape);
+  std::vector<uint8_t> zero(p.k4 * 4);
+  for (int64_t g = 0; g < shape.groups; ++g) {
+    for (int64_t k = 0; k < p.k4 * 4; ++k) {
+      const int64_t i = k % p.padded_in_c;
+      zero[k] = i < p.in_c ? zero_point[g * p.in_c + i] : 0;
     }
-    init[o] = static_cast<int32_t>(-sum);
+    for (int64_t b = 0; b < p.blocks; ++b) {
+      const auto* block = reinterpret_cast<const int8_t*>(packed) + (g * p.blocks + b) * p.block_bytes;
+      block_sums(block, zero, std::min<int64_t>(16, p.out_c - b * 16), init + g * p.out_c + b * 16);
+    }
   }
 }
 

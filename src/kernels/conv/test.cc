@@ -162,7 +162,7 @@ struct Case {
     if (r.one_in(8))
       for (int64_t i = 0; i < weights.size(); ++i) weights[i] = r.one_in(100) ? 127 : -128;
     pack_conv_weights(s, weights.data(), packed.data());
-    conv_acc_init(s, weights.data(), pad->data(), init.data());
+    conv_acc_init(s, packed.data(), pad->data(), init.data());
     if (r.one_in(4))
       std::fill_n(init.data(), init.size(), static_cast<int32_t>(r.between(-1000000000, 1000000000)));
     call.weights = packed.data();
@@ -379,7 +379,7 @@ TEST(Conv, ReferenceIsADirectSum) {
   pack_conv_weights(s, weights, packed.data());
   uint8_t input[4 + kOverread] = {10, 20, 30, 40}, pad[64] = {5};
   int32_t init[64];
-  conv_acc_init(s, weights, pad, init);
+  conv_acc_init(s, packed.data(), pad, init);
   EXPECT_EQ(init[0], -5 * 45);
   std::vector<float> scale(64, 0.125f), bias(64, 5);
   ConvCall call;

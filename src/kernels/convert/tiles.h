@@ -193,10 +193,19 @@ struct ConvertTiles {
       if (i < columns) _mm256_maskstore_ps(out + i * out_step, store, r[i]);
   }
 
+  // Too few channels for a transpose in registers.
+  static void interleave32(const ConvertCall& call, int64_t image, int64_t first, int64_t last) {
+    const auto* in = static_cast<const uint32_t*>(call.input) + image * call.channels * call.pixels;
+    auto* out = static_cast<uint32_t*>(call.output) + image * call.pixels * call.out_stride;
+    for (int64_t c = 0; c < call.channels; ++c)
+      for (int64_t p = first; p < last; ++p) out[p * call.out_stride + c] = in[c * call.pixels + p];
+  }
+
   static void copy32(const ConvertCall& call, int64_t image, int64_t first) {
     const int64_t last = smaller(call.pixels, first + kTile);
     const bool to_nhwc = call.out_layout == Layout::kNhwc;
     const int64_t stride = to_nhwc ? call.out_stride : call.in_stride;
+    if (to_nhwc && call.channels < 8) return interleave32(call, image, first, last);
     for (int64_t c = 0; c < call.channels; c += 8) {
       for (int64_t p = first; p < last; p += 8) {
         const int64_t plain = (image * call.channels + c) * call.pixels + p;

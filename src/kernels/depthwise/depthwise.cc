@@ -40,4 +40,15 @@ void pack_depthwise_weights(const ConvShape& shape, const int8_t* oihw, std::byt
   }
 }
 
+void depthwise_acc_init(const ConvShape& shape, const std::byte* packed, const uint8_t* zero_point, int32_t* init) {
+  const int64_t vectors = shape.kernel_w * ceil_div(shape.kernel_h, 4);
+  for (int64_t c = 0; c < shape.out_c; ++c) {
+    const auto* w = reinterpret_cast<const int8_t*>(packed) + c / 16 * vectors * 64 + c % 16 * 4;
+    int64_t sum = 0;
+    for (int64_t v = 0; v < vectors; ++v)
+      for (int row = 0; row < 4; ++row) sum += w[v * 64 + row];
+    init[c] = static_cast<int32_t>(-sum * zero_point[c]);
+  }
+}
+
 }  // namespace octet::kernels

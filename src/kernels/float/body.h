@@ -47,6 +47,9 @@ inline Taps taps(int64_t start, int64_t step, int64_t kernel, int64_t limit) {
   return t;
 }
 
+// Channels that a maximum keeps in registers.
+constexpr int64_t kPoolBlock = 32;
+
 // body(first tap row and column ranges, start row, start column, output pixel) for every output pixel of the
 // rows.
 template <class Body>
@@ -64,15 +67,20 @@ inline void for_each_pixel(const PoolF32Call& c, int64_t begin, int64_t end, Bod
 void max_pool(const PoolF32Call& c, int64_t begin, int64_t end, const float* input, float* output) noexcept {
   for_each_pixel(c, begin, end, [&](int64_t image, Taps rows, Taps columns, int64_t y, int64_t x, int64_t o) {
     float* out = output + o * c.out_pixel_stride;
-    const int64_t channels = c.channels;
-    for (int64_t i = 0; i < channels; ++i) out[i] = -std::numeric_limits<float>::infinity();
-    for (int64_t r = rows.first; r < rows.last; ++r)
-      for (int64_t k = columns.first; k < columns.last; ++k) {
-        const int64_t pixel = image + (y + r * c.dilation_h) * c.in_w + x + k * c.dilation_w;
-        const float* in = input + pixel * c.in_pixel_stride;
-#pragma GCC ivdep
-        for (int64_t i = 0; i < channels; ++i) out[i] = out[i] > in[i] ? out[i] : in[i];
-      }
+    const auto reduce = [&](int64_t first, int64_t width) {
+      float largest[kPoolBlock];
+      for (int64_t i = 0; i < kPoolBlock; ++i) largest[i] = -std::numeric_limits<float>::infinity();
+      for (int64_t r = rows.first; r < rows.last; ++r)
+        for (int64_t k = columns.first; k < columns.last; ++k) {
+          const int64_t pixel = image + (y + r * c.dilation_h) * c.in_w + x + k * c.dilation_w;
+          const float* in = input + pixel * c.in_pixel_stride + first;
+          for (int64_t i = 0; i < width; ++i) largest[i] = largest[i] > in[i] ? largest[i] : in[i];
+        }
+      for (int64_t i = 0; i < width; ++i) out[first + i] = largest[i];
+    };
+    int64_t i = 0;
+    for (; i + kPoolBlock <= c.channels; i += kPoolBlock) reduce(i, kPoolBlock);
+    if (i < c.channels) reduce(i, c.channels - i);
   });
 }
 

@@ -18,6 +18,9 @@ using dnnl::memory;
 constexpr auto kF32 = memory::data_type::f32;
 // Bytes of an output band that our own passes read again: it should still be in the second-level cache.
 constexpr int64_t kBandBytes = 192 << 10;
+// A convolution above this is cut finer than one piece a thread, so that a slow core does not hold up the rest; below it the cost of
+// starting a primitive weighs more.
+constexpr double kLargeFlops = 40e6;
 constexpr double kMinPieceFlops = 1.5e6;
 constexpr int64_t kSliceUnit = 64;
 
@@ -84,7 +87,7 @@ Cut choose_cut(const ConvF32Options& o, bool own_pass) {
                        static_cast<double>(s.in_c / s.groups * s.kernel_h * s.kernel_w);
   int64_t wanted = 1;
   if (o.threads > 1 && s.batch < 3 * o.threads)
-    wanted = ceil_div(3 * int64_t{o.threads}, std::max<int64_t>(1, s.batch));
+    wanted = ceil_div((flops > kLargeFlops ? 3 : 1) * int64_t{o.threads}, std::max<int64_t>(1, s.batch));
   wanted = std::clamp<int64_t>(static_cast<int64_t>(flops / kMinPieceFlops), 1, wanted);
   const int64_t weight_floats = s.out_c * (s.in_c / s.groups) * s.kernel_h * s.kernel_w;
   const int64_t map_floats = s.in_h * s.in_w * s.in_c + s.out_h * s.out_w * s.out_c;
