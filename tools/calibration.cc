@@ -90,7 +90,8 @@ FloatModel load_float_model(const std::filesystem::path& path) {
 
 std::vector<std::string> placed_values(const Graph& graph, const Placement& placement) {
   std::vector<std::string> names;
-  for (const auto& [value, group] : placement.group_of) names.push_back(graph.value(value).name);
+  for (const auto& members : placement.groups)
+    for (ValueId value : members) names.push_back(graph.value(value).name);
   return names;
 }
 

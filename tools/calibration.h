@@ -48,7 +48,7 @@ Calibrated calibrate(const FloatModel& model, const engine::Engine& engine, cons
                      const std::optional<std::string>& preprocess, const RunnerOptions& runner,
                      const std::vector<std::string>& also = {});
 
-// Names of the values that a placement stores in 8 bits.
+// Names of the values whose ranges a placement needs.
 std::vector<std::string> placed_values(const Graph& graph, const Placement& placement);
 
 }  // namespace octet::tools

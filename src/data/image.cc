@@ -8,6 +8,7 @@
 #include <opencv2/imgcodecs.hpp>
 
 #include "base/error.h"
+#include "data/codecs.h"
 
 namespace octet {
 namespace {
@@ -56,7 +57,7 @@ cv::Mat decode_image(std::span<const std::byte> file, const std::string& name) {
       size = png.size();
     }
     const cv::Mat bytes(1, static_cast<int>(size), CV_8U, const_cast<void*>(data));
-    image = cv::imdecode(bytes, cv::IMREAD_COLOR);
+    image = decode_pixels(bytes, cv::IMREAD_COLOR);
   } catch (const cv::Exception& error) {
     fail(ErrorCode::kBadFile, "cannot decode '{}': {}", name, error.err);
   }
