@@ -5,6 +5,7 @@
 #include "calibration.h"
 #include "command.h"
 #include "common.h"
+#include "correct/bias_correction.h"
 #include "data/preprocess.h"
 #include "onnx/onnx.h"
 #include "quantize_report.h"
@@ -13,6 +14,7 @@ namespace octet::tools {
 namespace {
 
 constexpr int64_t kReportSamples = 16;
+constexpr int64_t kCorrectionSamples = 32;
 
 struct Arguments {
   CommonArguments common;
@@ -22,6 +24,7 @@ struct Arguments {
   std::string effort = "default";
   bool method_given = false;
   bool verbose = false;
+  bool bias_correction = true;
 };
 
 // Everything between the command line and the report.
@@ -30,6 +33,7 @@ struct Quantized {
   Calibrated calibrated;
   std::vector<QuantizedLayer> layers;
   Graph graph;
+  int corrected = 0;  // biases
   std::optional<QuantizeReport> report;
   std::vector<FloatNode> float_nodes;
 };
@@ -94,6 +98,13 @@ Quantized quantize(const Arguments& arguments, FloatModel& model, Progress& prog
   }
   const CalibrationTable& table = result.calibrated.table;
   result.graph = model.graph;
+  if (arguments.bias_correction && arguments.effort != "fast" && !arguments.data.data.empty()) {
+    const auto data = arguments.data.open(preprocess, kCorrectionSamples);
+    const auto names = weighted_inputs(model.graph, result.placement);
+    const ChannelMeans means =
+        observe_channel_means(float_engine, *data, names, arguments.common.runner(progress, "correcting"));
+    result.corrected = correct_biases(result.graph, result.placement, options, means);
+  }
   result.layers = insert_qdq(result.graph, result.placement, options,
                              [&](const std::string& value) -> std::optional<Range> {
                                const auto found = table.tensors.find(value);
@@ -129,7 +140,8 @@ Json json_of(const Arguments& arguments, const Quantized& result, const std::vec
             {"preprocess", table.preprocess},
             {"samples", table.samples},
             {"skipped", result.calibrated.skipped.size()},
-            {"quantized_nodes", result.layers.size()}};
+            {"quantized_nodes", result.layers.size()},
+            {"corrected_biases", result.corrected}};
   if (result.report) {
     json["sqnr_db"] = db_json(result.report->all_outputs.sqnr_db());
     json["outputs"] = outputs_json(result.report->outputs);
@@ -144,9 +156,10 @@ Json json_of(const Arguments& arguments, const Quantized& result, const std::vec
 
 void print_text(const Arguments& arguments, const Quantized& result) {
   const CalibrationTable& table = result.calibrated.table;
-  print(fmt::format("{}: {} in 8 bits for {}; ranges by {} over {}\n", arguments.output,
+  print(fmt::format("{}: {} in 8 bits for {}; ranges by {} over {}; bias of {} corrected\n", arguments.output,
                     plural(static_cast<int64_t>(result.layers.size()), "node"), arguments.quantization.target,
-                    range_method_name(table.method), plural(static_cast<int64_t>(table.samples), "sample")));
+                    range_method_name(table.method), plural(static_cast<int64_t>(table.samples), "sample"),
+                    plural(result.corrected, "layer")));
   if (result.report) print(report_text(*result.report, arguments.verbose));
   if (result.float_nodes.empty()) return;
   print("in float:\n");
@@ -189,9 +202,13 @@ Command add_quantize(CLI::App& root) {
                   "the report")
       ->type_name("TABLE");
   app->add_option("--save-table", a->save_table, "also write the calibration table")->type_name("TABLE");
-  app->add_option("--effort", a->effort, "fast leaves out the report on each layer")
+  app->add_option("--effort", a->effort,
+                  "fast leaves out the correction of biases and the report on each layer")
       ->check(CLI::IsMember({"fast", "default", "best"}))
       ->capture_default_str();
+  app->add_flag(
+      "!--no-bias-correction", a->bias_correction,
+      "leave the biases as they are (they are moved by what rounding the weights does to a layer's mean)");
   app->add_flag("--verbose", a->verbose, "report on every layer, not only on the worst");
   a->common.add(*app);
   app->footer(
