@@ -37,7 +37,22 @@ void warn(std::string_view text) {
   fmt::print(stderr, "warning: {}\n", text);
 }
 
-std::string columns(const std::vector<std::vector<std::string>>& rows, size_t left, size_t indent) {
+namespace {
+
+// Exporters give nodes names of hundreds of characters; their beginning and end tell them apart. --json has
+// them whole.
+std::string shortened(const std::string& text) {
+  constexpr size_t kMost = 60, kHead = 28;
+  if (text.size() <= kMost) return text;
+  return text.substr(0, kHead) + "..." + text.substr(text.size() - (kMost - kHead - 3));
+}
+
+}  // namespace
+
+std::string columns(const std::vector<std::vector<std::string>>& full, size_t left, size_t indent) {
+  std::vector<std::vector<std::string>> rows = full;
+  for (auto& row : rows)
+    for (size_t c = 0; c + 1 < row.size(); ++c) row[c] = shortened(row[c]);
   std::vector<size_t> widths;
   for (const auto& row : rows)
     for (size_t c = 0; c < row.size(); ++c) {

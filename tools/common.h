@@ -40,7 +40,7 @@ void warn(std::string_view text);
 
 // Rows of cells as aligned columns, two spaces apart; the first `left` columns are left-aligned, the others
 // right-aligned. Each line begins with `indent` spaces.
-std::string columns(const std::vector<std::vector<std::string>>& rows, size_t left, size_t indent = 2);
+std::string columns(const std::vector<std::vector<std::string>>& full, size_t left, size_t indent = 2);
 std::string size_text(int64_t bytes);                    // "1.2 MB"
 std::string db_text(const std::optional<double>& sqnr);  // "23.4 dB", "identical"
 Json db_json(const std::optional<double>& sqnr);         // null when identical
