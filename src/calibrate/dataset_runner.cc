@@ -8,40 +8,33 @@ namespace {
 
 constexpr size_t kContextsPerWorker = 4;
 
-// Contexts of one worker, least recently used first.
-class ContextCache {
- public:
-  engine::Context& get(const engine::Engine& engine, std::span<const Tensor> inputs) {
-    std::vector<Shape> key;
-    for (const Tensor& t : inputs) key.push_back(t.shape());
-    const auto found = std::find_if(entries_.begin(), entries_.end(), [&](const Entry& e) { return e.key == key; });
-    if (found != entries_.end()) {
-      std::rotate(found, found + 1, entries_.end());
-      return *entries_.back().context;
-    }
-    engine::ContextOptions options = engine::default_options();
-    options.shapes = shapes_for(engine.model(), inputs);
-    if (entries_.size() == kContextsPerWorker) entries_.erase(entries_.begin());
-    entries_.push_back({std::move(key), std::make_unique<engine::Context>(engine, options)});
-    return *entries_.back().context;
-  }
-
- private:
-  struct Entry {
-    std::vector<Shape> key;
-    std::unique_ptr<engine::Context> context;
-  };
-  std::vector<Entry> entries_;
-};
-
 }  // namespace
 
-DatasetRunner::DatasetRunner(engine::Engine engine, const Dataset& data, RunnerOptions options) : engine_(std::move(engine)), data_(data), options_(std::move(options)) {
+engine::Context& ContextCache::get(const engine::Engine& engine, std::span<const Tensor> inputs) {
+  std::vector<Shape> key;
+  for (const Tensor& t : inputs) key.push_back(t.shape());
+  const auto found =
+      std::find_if(entries_.begin(), entries_.end(), [&](const Entry& e) { return e.key == key; });
+  if (found != entries_.end()) {
+    std::rotate(found, found + 1, entries_.end());
+    return *entries_.back().context;
+  }
+  engine::ContextOptions options = engine::default_options();
+  options.shapes = shapes_for(engine.model(), inputs);
+  if (entries_.size() == kContextsPerWorker) entries_.erase(entries_.begin());
+  entries_.push_back({std::move(key), std::make_unique<engine::Context>(engine, options)});
+  return *entries_.back().context;
+}
+
+DatasetRunner::DatasetRunner(engine::Engine engine, const Dataset& data, RunnerOptions options)
+    : engine_(std::move(engine)), data_(data), options_(std::move(options)) {
   if (options_.threads <= 0) options_.threads = available_cpus();
   options_.threads = static_cast<int>(std::min<int64_t>(options_.threads, std::max<int64_t>(1, data.size())));
 }
 
-int DatasetRunner::workers() const { return options_.threads; }
+int DatasetRunner::workers() const {
+  return options_.threads;
+}
 
 std::vector<SkippedSample> DatasetRunner::run(const Body& body) {
   ThreadPool pool(options_.threads);
@@ -68,7 +61,8 @@ std::vector<SkippedSample> DatasetRunner::run(const Body& body) {
     }
   });
   progress.finish();
-  std::sort(skipped.begin(), skipped.end(), [](const SkippedSample& a, const SkippedSample& b) { return a.index < b.index; });
+  std::sort(skipped.begin(), skipped.end(),
+            [](const SkippedSample& a, const SkippedSample& b) { return a.index < b.index; });
   return skipped;
 }
 
@@ -78,7 +72,8 @@ std::map<std::string, int64_t> shapes_for(const engine::Model& model, std::span<
     const engine::TensorDef& def = model.tensors[model.inputs[i]];
     const Shape& shape = inputs[i].shape();
     const auto refuse = [&] {
-      fail(ErrorCode::kInvalidArgument, "input '{}' has shape {}, the model expects {}", def.name, to_string(shape), to_string(def.shape));
+      fail(ErrorCode::kInvalidArgument, "input '{}' has shape {}, the model expects {}", def.name,
+           to_string(shape), to_string(def.shape));
     };
     if (shape.size() != def.shape.size()) refuse();
     for (size_t d = 0; d < shape.size(); ++d) {
@@ -87,7 +82,8 @@ std::map<std::string, int64_t> shapes_for(const engine::Model& model, std::span<
       if (expected.known() || expected.op() != Dim::Op::kSymbol) continue;
       const auto [it, fresh] = shapes.emplace(expected.name(), shape[d]);
       if (!fresh && it->second != shape[d])
-        fail(ErrorCode::kInvalidArgument, "input '{}' has shape {}: dimension '{}' would be both {} and {}", def.name, to_string(shape), expected.name(), it->second, shape[d]);
+        fail(ErrorCode::kInvalidArgument, "input '{}' has shape {}: dimension '{}' would be both {} and {}",
+             def.name, to_string(shape), expected.name(), it->second, shape[d]);
     }
   }
   return shapes;
@@ -98,14 +94,18 @@ std::vector<Tensor> order_inputs(const engine::Model& model, const std::map<std:
   std::string names;
   for (int32_t t : model.inputs) names += (names.empty() ? "'" : ", '") + model.tensors[t].name + "'";
   if (named.size() != model.inputs.size())
-    fail(ErrorCode::kInvalidArgument, "the data has {} input{}, the model has {}: {}", named.size(), named.size() == 1 ? "" : "s", model.inputs.size(), names);
+    fail(ErrorCode::kInvalidArgument, "the data has {} input{}, the model has {}: {}", named.size(),
+         named.size() == 1 ? "" : "s", model.inputs.size(), names);
   for (int32_t t : model.inputs) {
     const engine::TensorDef& def = model.tensors[t];
     auto found = named.find(def.name);
     if (found == named.end() && named.size() == 1 && named.begin()->first.empty()) found = named.begin();
-    if (found == named.end()) fail(ErrorCode::kInvalidArgument, "the data has no input '{}': the model's inputs are {}", def.name, names);
+    if (found == named.end())
+      fail(ErrorCode::kInvalidArgument, "the data has no input '{}': the model's inputs are {}", def.name,
+           names);
     if (found->second.dtype() != def.dtype)
-      fail(ErrorCode::kInvalidArgument, "input '{}' is {}, the model expects {}", def.name, dtype_name(found->second.dtype()), dtype_name(def.dtype));
+      fail(ErrorCode::kInvalidArgument, "input '{}' is {}, the model expects {}", def.name,
+           dtype_name(found->second.dtype()), dtype_name(def.dtype));
     inputs.push_back(found->second);
   }
   return inputs;

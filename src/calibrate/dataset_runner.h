@@ -24,17 +24,35 @@ struct SkippedSample {
   std::string name, reason;
 };
 
-// One single-threaded worker per core takes one sample at a time, so that no result depends on the number of workers. A sample may have any shape that the
-// engine's dimensions allow: a worker keeps a context per shape.
+// Single-threaded contexts of one engine by the shapes of the inputs; the least recently used one goes when
+// there are too many. For one thread.
+class ContextCache {
+ public:
+  engine::Context& get(const engine::Engine& engine, std::span<const Tensor> inputs);
+
+ private:
+  struct Entry {
+    std::vector<Shape> key;
+    std::unique_ptr<engine::Context> context;
+  };
+  std::vector<Entry> entries_;  // least recently used first
+};
+
+// One single-threaded worker per core takes one sample at a time, so that no result depends on the number of
+// workers. A sample may have any shape that the engine's dimensions allow: a worker keeps a context per
+// shape.
 class DatasetRunner {
  public:
-  // Called on a worker's thread for each sample, in any order; `worker` is below workers(). `inputs` are in the engine's order.
-  using Body = std::function<void(int worker, int64_t sample, engine::Context& context, std::span<const Tensor> inputs)>;
+  // Called on a worker's thread for each sample, in any order; `worker` is below workers(). `inputs` are in
+  // the engine's order.
+  using Body = std::function<void(int worker, int64_t sample, engine::Context& context,
+                                  std::span<const Tensor> inputs)>;
 
   DatasetRunner(engine::Engine engine, const Dataset& data, RunnerOptions options);
 
   int workers() const;
-  // The body runs the context itself. The first exception ends the run and is rethrown with the sample's name.
+  // The body runs the context itself. The first exception ends the run and is rethrown with the sample's
+  // name.
   std::vector<SkippedSample> run(const Body& body);
 
  private:
@@ -43,10 +61,12 @@ class DatasetRunner {
   RunnerOptions options_;
 };
 
-// Values of the engine's dimensions such that these inputs fit. Throws Error that names the input and says what was expected.
+// Values of the engine's dimensions such that these inputs fit. Throws Error that names the input and says
+// what was expected.
 std::map<std::string, int64_t> shapes_for(const engine::Model& model, std::span<const Tensor> inputs);
 
-// A sample's tensors in the order of the engine's inputs. Throws Error for names that are missing or unknown, and for wrong dtypes.
+// A sample's tensors in the order of the engine's inputs. Throws Error for names that are missing or unknown,
+// and for wrong dtypes.
 std::vector<Tensor> order_inputs(const engine::Model& model, const std::map<std::string, Tensor>& named);
 
 }  // namespace octet

@@ -12,12 +12,6 @@ struct Row {
   std::vector<PairSums> outputs;
 };
 
-std::unique_ptr<engine::Context> context_for(const engine::Engine& engine, std::span<const Tensor> inputs) {
-  engine::ContextOptions options = engine::default_options();
-  options.shapes = shapes_for(engine.model(), inputs);
-  return std::make_unique<engine::Context>(engine, options);
-}
-
 }  // namespace
 
 PairSums Evaluation::all() const {
@@ -26,17 +20,21 @@ PairSums Evaluation::all() const {
   return sums;
 }
 
-Evaluation evaluate_engine(const engine::Engine& engine, const engine::Engine* reference, const Dataset& data, const std::vector<int64_t>& labels, int64_t class_offset,
+Evaluation evaluate_engine(const engine::Engine& engine, const engine::Engine* reference, const Dataset& data,
+                           const std::vector<int64_t>& labels, int64_t class_offset,
                            const RunnerOptions& options) {
   const engine::Model& model = engine.model();
   if (reference && reference->model().outputs.size() != model.outputs.size())
-    fail(ErrorCode::kInvalidArgument, "the model has {} outputs and the reference {}: they are not the same network", model.outputs.size(), reference->model().outputs.size());
+    fail(ErrorCode::kInvalidArgument,
+         "the model has {} outputs and the reference {}: they are not the same network", model.outputs.size(),
+         reference->model().outputs.size());
   std::vector<Row> rows(data.size());
   DatasetRunner runner(engine, data, options);
-  std::vector<std::map<std::vector<Shape>, std::unique_ptr<engine::Context>>> contexts(runner.workers());
+  std::vector<ContextCache> contexts(runner.workers());  // of the reference
 
   Evaluation result;
-  result.skipped = runner.run([&](int worker, int64_t sample, engine::Context& context, std::span<const Tensor> inputs) {
+  result.skipped = runner.run([&](int worker, int64_t sample, engine::Context& context,
+                                  std::span<const Tensor> inputs) {
     Row& row = rows[sample];
     row.seen = true;
     context.run(inputs);
@@ -45,26 +43,24 @@ Evaluation evaluate_engine(const engine::Engine& engine, const engine::Engine* r
     if (!labels.empty() && labels[sample] >= 0) {
       const int64_t index = labels[sample] + class_offset;
       if (index < 0 || index >= static_cast<int64_t>(scores.size()))
-        fail(ErrorCode::kInvalidArgument, "class {} with offset {} is not among the {} values of output '{}': check --labels and --class-offset", labels[sample], class_offset,
-             scores.size(), model.tensors[model.outputs[0]].name);
+        fail(ErrorCode::kInvalidArgument,
+             "class {} with offset {} is not among the {} values of output '{}': check --labels and "
+             "--class-offset",
+             labels[sample], class_offset, scores.size(), model.tensors[model.outputs[0]].name);
       row.first = !best.empty() && best[0] == index;
       row.five = std::find(best.begin(), best.end(), index) != best.end();
     }
     if (!reference) return;
-    std::vector<Shape> key;
-    for (const Tensor& t : inputs) key.push_back(t.shape());
-    auto& cache = contexts[worker];
-    if (!cache.count(key)) {
-      if (cache.size() >= 4) cache.clear();
-      cache[key] = context_for(*reference, inputs);
-    }
-    engine::Context& expected = *cache[key];
+    engine::Context& expected = contexts[worker].get(*reference, inputs);
     expected.run(inputs);
     for (size_t i = 0; i < model.outputs.size(); ++i) {
-      const auto theirs = output_floats(expected.output(i), reference->model().tensors[reference->model().outputs[i]].quant);
-      const auto ours = i == 0 ? scores : output_floats(context.output(i), model.tensors[model.outputs[i]].quant);
+      const auto theirs =
+          output_floats(expected.output(i), reference->model().tensors[reference->model().outputs[i]].quant);
+      const auto ours =
+          i == 0 ? scores : output_floats(context.output(i), model.tensors[model.outputs[i]].quant);
       if (theirs.size() != ours.size())
-        fail(ErrorCode::kInvalidArgument, "output '{}' has {} values, the reference's {}", model.tensors[model.outputs[i]].name, ours.size(), theirs.size());
+        fail(ErrorCode::kInvalidArgument, "output '{}' has {} values, the reference's {}",
+             model.tensors[model.outputs[i]].name, ours.size(), theirs.size());
       row.outputs.push_back(compare_values(theirs, ours));
       if (i == 0) row.agrees = !best.empty() && top_indices(theirs, 1)[0] == best[0];
     }
@@ -91,8 +87,12 @@ Evaluation evaluate_engine(const engine::Engine& engine, const engine::Engine* r
       result.cosine[i] += row.outputs[i].cosine();
     }
   }
-  if (result.images == 0) fail(ErrorCode::kInvalidArgument, "none of the {} samples could be read: {}", data.size(), result.skipped.front().reason);
-  const auto percent = [](int64_t part, int64_t whole) { return 100.0 * static_cast<double>(part) / static_cast<double>(whole); };
+  if (result.images == 0)
+    fail(ErrorCode::kInvalidArgument, "none of the {} samples could be read: {}", data.size(),
+         result.skipped.front().reason);
+  const auto percent = [](int64_t part, int64_t whole) {
+    return 100.0 * static_cast<double>(part) / static_cast<double>(whole);
+  };
   if (labelled > 0) {
     result.top1 = percent(first, labelled);
     result.top5 = percent(five, labelled);

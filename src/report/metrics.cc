@@ -58,7 +58,8 @@ std::vector<float> plain_floats(const engine::Observation& o) {
   const Shape& s = *o.shape;
   int64_t count = 1;
   for (int64_t d : s) count *= d;
-  if (o.def->layout == Layout::kPlain) return output_floats(Tensor::view(o.def->dtype, {count}, o.data), o.def->quant);
+  if (o.def->layout == Layout::kPlain)
+    return output_floats(Tensor::view(o.def->dtype, {count}, o.data), o.def->quant);
 
   const int64_t channels = s[1], pixels = s[2] * s[3];
   const QuantParams& q = o.def->quant;
@@ -74,7 +75,8 @@ std::vector<float> plain_floats(const engine::Observation& o) {
         }
         const size_t i = q.scale.size() > 1 ? static_cast<size_t>(c) : 0;
         const int raw = static_cast<const uint8_t*>(o.data)[from];
-        to = q.scale.empty() ? static_cast<float>(raw) : static_cast<float>(raw - q.zero_point[i]) * q.scale[i];
+        to = q.scale.empty() ? static_cast<float>(raw)
+                             : static_cast<float>(raw - q.zero_point[i]) * q.scale[i];
       }
   return values;
 }
@@ -82,9 +84,12 @@ std::vector<float> plain_floats(const engine::Observation& o) {
 std::vector<int64_t> top_indices(std::span<const float> values, int k) {
   std::vector<int64_t> order(values.size());
   std::iota(order.begin(), order.end(), 0);
-  const auto key = [&](int64_t i) { return std::isnan(values[i]) ? -std::numeric_limits<float>::infinity() : values[i]; };
+  const auto key = [&](int64_t i) {
+    return std::isnan(values[i]) ? -std::numeric_limits<float>::infinity() : values[i];
+  };
   const auto middle = order.begin() + std::min<int64_t>(k, static_cast<int64_t>(order.size()));
-  std::partial_sort(order.begin(), middle, order.end(), [&](int64_t a, int64_t b) { return key(a) != key(b) ? key(a) > key(b) : a < b; });
+  std::partial_sort(order.begin(), middle, order.end(),
+                    [&](int64_t a, int64_t b) { return key(a) != key(b) ? key(a) > key(b) : a < b; });
   order.erase(middle, order.end());
   return order;
 }
