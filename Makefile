@@ -6,6 +6,7 @@
 # make tidy         clang-tidy over all sources
 # make bench        kernel benchmarks
 # make format       clang-format over all sources
+# make docs         write docs/operators.md from the operators' definitions
 # make clean        remove every build folder
 
 SHELL := /bin/bash
@@ -21,7 +22,7 @@ TIDY_SOURCES = $(shell find src tools -name '*.cc' ! -name '*test.cc' ! -name '*
 
 .DEFAULT_GOAL := octet
 .PHONY: octet all packages configure demo test unit-test layers format-check test-kernels sanitize tidy bench \
-  format clean
+  format docs clean
 
 octet: configure
 	@cmake --build build --parallel $(JOBS) --target octet
@@ -74,6 +75,10 @@ bench: packages
 
 format: packages
 	@clang-format -i $(SOURCES)
+
+docs: octet
+	@build/octet inspect --operators > build/operators.md
+	@cp build/operators.md docs/operators.md
 
 clean:
 	@rm -rf build build-asan build-bench build-debug
