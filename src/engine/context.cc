@@ -3,6 +3,8 @@
 #include <cstring>
 #include <exception>
 #include <mutex>
+#include <new>
+#include <stdexcept>
 
 #include "base/checked.h"
 #include "engine/engine.h"
@@ -78,8 +80,6 @@ void Context::State::prepare_steps() {
 }
 
 void Context::State::allocate() {
-  plan = plan_memory(model(), shapes);
-  arena = Tensor(DType::kUInt8, {plan.bytes});
   scratch = Tensor(DType::kUInt8, {checked_mul(scratch_stride, threads())});
   memory.assign(model().tensors.size(), nullptr);
   auto* base = static_cast<std::byte*>(arena.raw());
@@ -115,10 +115,11 @@ void Context::State::bind_inputs(std::span<const Tensor> inputs) {
     if (inputs[i].shape() != shapes[t])
       fail(ErrorCode::kInvalidArgument, "input '{}' has shape {}, expected {}", def.name,
            to_string(inputs[i].shape()), to_string(shapes[t]));
-    if (plan.offset[t] >= 0)
-      std::memcpy(memory[t], inputs[i].raw(), inputs[i].bytes());
-    else
+    if (plan.offset[t] >= 0) {
+      if (inputs[i].bytes() > 0) std::memcpy(memory[t], inputs[i].raw(), inputs[i].bytes());
+    } else {
       memory[t] = static_cast<std::byte*>(const_cast<void*>(inputs[i].raw()));
+    }
     for (size_t v = t + 1; v < m.tensors.size(); ++v)
       if (m.tensors[v].parent == t) memory[v] = memory[t];
   }
@@ -150,6 +151,10 @@ void Context::State::run_step(size_t index) {
     std::rethrow_exception(raised);
   } catch (const Error& e) {
     fail(e.code(), "step '{}': {}", model().steps[index].name, e.message());
+  } catch (const std::bad_alloc&) {
+    fail(ErrorCode::kOutOfMemory, "step '{}': not enough memory", model().steps[index].name);
+  } catch (const std::length_error&) {
+    fail(ErrorCode::kOutOfMemory, "step '{}': not enough memory", model().steps[index].name);
   }
 }
 
@@ -171,9 +176,18 @@ void Context::State::observe(int32_t tensor, const Observer& observer) const {
 
 Context::Context(Engine engine, const ContextOptions& options)
     : state_(std::make_unique<State>(std::move(engine), options)) {
-  state_->choose_shapes();
-  state_->prepare_steps();
-  state_->allocate();
+  try {
+    state_->choose_shapes();
+    // Before anything else grows with the shapes: here the limit on memory holds.
+    state_->plan = plan_memory(state_->model(), state_->shapes);
+    state_->arena = Tensor(DType::kUInt8, {state_->plan.bytes});
+    state_->prepare_steps();
+    state_->allocate();
+  } catch (const std::bad_alloc&) {
+    fail(ErrorCode::kOutOfMemory, "not enough memory for a context of the engine");
+  } catch (const std::length_error&) {
+    fail(ErrorCode::kOutOfMemory, "not enough memory for a context of the engine");
+  }
 }
 Context::~Context() = default;
 Context::Context(Context&&) noexcept = default;

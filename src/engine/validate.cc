@@ -1,5 +1,7 @@
 #include "engine/validate.h"
 
+#include <limits>
+
 #include "base/checked.h"
 #include "engine/steps/step.h"
 
@@ -47,6 +49,21 @@ void validate_tensor(const Model& model, size_t index) {
           "tensor '{}' has a wrong offset", t.name);
 }
 
+// Sizes that no tensor has, so that loops over single dimensions end and products of a few do not overflow.
+void check_size(const TensorDef& t, const Shape& shape) {
+  constexpr int64_t kMaxEmpty = 1 << 24;
+  int64_t others = 1;  // product of the dimensions that are not 0
+  bool empty = false;
+  for (int64_t d : shape) {
+    require(d <= std::numeric_limits<int32_t>::max(), "tensor '{}' has a dimension of {}", t.name, d);
+    if (d == 0)
+      empty = true;
+    else
+      others = checked_mul(others, d);
+  }
+  require(!empty || others <= kMaxEmpty, "tensor '{}' ({}) is empty", t.name, to_string(shape));
+}
+
 }  // namespace
 
 void validate(const Model& model) {
@@ -84,7 +101,9 @@ void validate(const Model& model) {
       require(storage == Storage::kArena || storage == Storage::kOutput,
               "step '{}' writes to '{}', which is an input or a constant", step.name, model.tensors[t].name);
       for (int32_t other : step.inputs)
-        require(other != t, "step '{}' writes to its own input '{}'", step.name, model.tensors[t].name);
+        require(
+            other != t && (other < 0 || model.tensors[t].layout == Layout::kNhwc || root(other) != root(t)),
+            "step '{}' writes to its own input '{}'", step.name, model.tensors[t].name);
     }
     for (int32_t t : step.outputs) written[root(t)] = true;
   }
@@ -103,6 +122,7 @@ std::vector<Shape> concrete_shapes(const Model& model, const SymbolValues& symbo
   for (const TensorDef& t : model.tensors) {
     Shape shape = evaluate(t.shape, symbols);
     const int64_t elements = checked_product(shape);
+    check_size(t, shape);
     if (t.parent >= 0) {
       const Shape& parent = shapes[t.parent];
       if (t.layout == Layout::kNhwc)

@@ -101,7 +101,7 @@ std::unique_ptr<Step> prepare_gemm(const StepSetup& setup) {
   ConvShape s;
   s.in_c = x.shape.back();
   s.out_c = y.shape.back();
-  setup.expect(s.in_c > 0 && s.out_c > 0, "a matrix is empty");
+  setup.expect(x.count() > 0 && y.count() > 0, "a matrix is empty");
   s.in_w = s.out_w = x.count() / s.in_c;
   setup.expect(s.in_w == y.count() / s.out_c, "input and output differ in rows");
   return std::make_unique<ConvStep>(setup, s, s.in_c, s.out_c, s.out_c);

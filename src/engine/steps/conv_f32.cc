@@ -72,7 +72,7 @@ std::unique_ptr<Step> prepare_gemm_f32(const StepSetup& setup) {
   setup.expect_dtype(y, DType::kFloat32);
   setup.expect(!x.nhwc() && !y.nhwc() && x.shape.size() >= 2 && x.shape.size() == y.shape.size(), "input and output are not plain matrices");
   const int64_t k = x.shape.back(), channels = y.shape.back();
-  setup.expect(k > 0 && channels > 0, "a matrix is empty");
+  setup.expect(x.count() > 0 && y.count() > 0, "a matrix is empty");
   const int64_t rows = x.count() / k;
   setup.expect(rows == y.count() / channels, "input and output differ in rows");
   kernels::ConvF32Options options;

@@ -11,10 +11,11 @@ using kernels::ConvertOp;
 
 class ConvertStep : public Step {
  public:
-  ConvertStep(const StepSetup& setup, ConvertOp op) : kernel_(kernels::choose_convert(setup.isa())) {
+  ConvertStep(const StepSetup& setup, ConvertOp op, bool flip_sign = false) : kernel_(kernels::choose_convert(setup.isa())) {
     const Operand &x = setup.input(0), &y = setup.output();
     setup.expect_same_shape(x, y);
     call_.op = op;
+    call_.flip_sign = flip_sign;
     call_.in_layout = x.def->layout;
     call_.out_layout = y.def->layout;
     call_.in_stride = x.pixel_stride;
@@ -91,10 +92,11 @@ bool eight_bit(const Operand& o) { return o.def->dtype == DType::kUInt8 || o.def
 std::unique_ptr<ConvertStep> prepare_move(const StepSetup& setup) {
   setup.expect_arity(1, 1, 1);
   const Operand &x = setup.input(0), &y = setup.output();
-  setup.expect_dtype(y, x.def->dtype);
+  const bool flip = eight_bit(x) && eight_bit(y) && x.def->dtype != y.def->dtype;
+  if (!flip) setup.expect_dtype(y, x.def->dtype);
   const int bits = dtype_bits(x.def->dtype);
   setup.expect(bits == 8 || bits == 32, "only 8-bit and 32-bit tensors are copied");
-  return std::make_unique<ConvertStep>(setup, bits == 8 ? ConvertOp::kCopy8 : ConvertOp::kCopy32);
+  return std::make_unique<ConvertStep>(setup, bits == 8 ? ConvertOp::kCopy8 : ConvertOp::kCopy32, flip);
 }
 
 }  // namespace

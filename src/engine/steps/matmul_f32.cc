@@ -11,7 +11,7 @@ class MatMulF32Step : public Step {
       : product_(std::move(product)), a_(setup.input(0).index), b_(setup.input(1).index), y_(setup.output().index) {}
 
   int64_t pieces() const override { return product_.pieces(); }
-  std::string kernel() const override { return "onednn sgemm"; }
+  std::string kernel() const override { return "oneDNN sgemm"; }
 
   void run(Memory memory, int64_t begin, int64_t end, int /*thread*/, std::byte* /*scratch*/) override {
     product_.run(begin, end, reinterpret_cast<const float*>(memory[a_]), reinterpret_cast<const float*>(memory[b_]), reinterpret_cast<float*>(memory[y_]));

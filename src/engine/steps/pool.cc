@@ -1,5 +1,7 @@
 #include "kernels/pool/pool.h"
 
+#include <algorithm>
+
 #include "base/checked.h"
 #include "engine/steps/window.h"
 
@@ -38,6 +40,9 @@ class PoolStep : public Step {
     call_.out_stride = y.pixel_stride;
     x_ = x.index;
     y_ = y.index;
+    // The exact sum of a window has 32 bits.
+    const int64_t taps = checked_mul(std::min(call_.kernel_h, call_.in_h), std::min(call_.kernel_w, call_.in_w));
+    setup.expect(op == PoolOp::kMax || taps <= INT32_MAX / 255, "the window is too large for an exact sum");
     if (op == PoolOp::kMax)
       setup.expect(x.def->quant == y.def->quant, "max_pool changes the quantization");
     else

@@ -1,5 +1,7 @@
 #include "engine/steps/window.h"
 
+#include <algorithm>
+
 namespace octet::engine {
 namespace {
 
@@ -19,6 +21,9 @@ Window read_window(const StepSetup& setup) {
   for (int i = 0; i < 2; ++i) {
     const int64_t in = setup.input(0).shape[i + 2], out = setup.output().shape[i + 2];
     setup.expect(w.pads[i] < (w.kernel[i] - 1) * w.dilations[i] + 1, "a pad is as large as the window");
+    setup.expect(in > 0, "the image is empty");
+    // Longer ones cover the image anyway, and only cost time.
+    setup.expect(w.kernel[i] <= std::max<int64_t>(in, 4096), "the window is much larger than the image");
     setup.expect(out > 0 && (out - 1) * w.strides[i] < in + w.pads[i], "a window lies outside of the image");
   }
   return w;

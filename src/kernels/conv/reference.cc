@@ -26,7 +26,7 @@ int32_t accumulate(const ConvCall& call, const PackedConv& p, int64_t n, int64_t
   const ConvShape& s = call.shape;
   const auto* weights = reinterpret_cast<const int8_t*>(call.weights);
   const int64_t first = o / p.out_c * p.in_c;
-  int32_t acc = call.acc_init[o];
+  auto acc = static_cast<uint32_t>(call.acc_init[o]);  // wraps as the instructions do
   for (int64_t y = 0; y < s.kernel_h; ++y) {
     for (int64_t x = 0; x < s.kernel_w; ++x) {
       const int64_t iy = oy * s.stride_h - s.pad_top + y * s.dilation_h;
@@ -35,10 +35,11 @@ int32_t accumulate(const ConvCall& call, const PackedConv& p, int64_t n, int64_t
       const uint8_t* pixel =
           inside ? call.input + ((n * s.in_h + iy) * s.in_w + ix) * call.in_pixel_stride : call.pad_pixel;
       for (int64_t i = 0; i < p.in_c; ++i)
-        acc += int32_t{pixel[first + i]} * int32_t{weights[weight_index(s, p, o, i, y, x)]};
+        acc += static_cast<uint32_t>(int32_t{pixel[first + i]} *
+                                     int32_t{weights[weight_index(s, p, o, i, y, x)]});
     }
   }
-  return acc;
+  return static_cast<int32_t>(acc);
 }
 
 void finish(const ConvCall& call, int64_t pixel, int64_t o, int32_t acc) {

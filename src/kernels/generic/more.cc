@@ -234,10 +234,12 @@ void run_gather_nd(const Attributes& attributes, Inputs inputs, Outputs outputs)
 
 namespace {
 
+// Integers wrap.
 template <typename T>
 T scatter_value(const std::string& reduction, T old, T update) {
-  if (reduction == "add") return static_cast<T>(old + update);
-  if (reduction == "mul") return static_cast<T>(old * update);
+  using Wide = std::conditional_t<std::is_floating_point_v<T>, T, uint64_t>;
+  if (reduction == "add") return static_cast<T>(static_cast<Wide>(old) + static_cast<Wide>(update));
+  if (reduction == "mul") return static_cast<T>(static_cast<Wide>(old) * static_cast<Wide>(update));
   if (reduction == "max") return std::max(old, update);
   if (reduction == "min") return std::min(old, update);
   return update;

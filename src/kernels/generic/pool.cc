@@ -40,7 +40,7 @@ void for_each_window(const Window& window, const Tensor& x, const Tensor& y, Bod
         };
         first[d] = taps_below(0);
         last[d] = taps_below(in[d]);
-        padded *= taps_below(in[d] + window.pads_end[d]);
+        padded = checked_mul(padded, taps_below(in[d] + window.pads_end[d]));
         empty |= first[d] >= last[d];
       }
       inside.clear();

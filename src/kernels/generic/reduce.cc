@@ -109,8 +109,10 @@ template <typename T>
 T divide_by_count(T total, int64_t n) {
   if constexpr (std::is_floating_point_v<T>)
     return total / static_cast<T>(n);
+  else if constexpr (std::is_signed_v<T>)
+    return n > 0 ? static_cast<T>(int64_t{total} / n) : T{0};
   else
-    return n > 0 ? static_cast<T>(total / static_cast<T>(n)) : T{0};
+    return n > 0 ? static_cast<T>(uint64_t{total} / static_cast<uint64_t>(n)) : T{0};
 }
 
 template <bool largest, typename T>

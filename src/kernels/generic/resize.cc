@@ -178,6 +178,8 @@ void run_resize(const Attributes& attributes, Inputs inputs, Outputs outputs) {
                          : common > 0    ? common
                                          : static_cast<double>(out) / static_cast<double>(in);
     expect(scale > 0 && scale < 1e9 && scale > 1e-9, "a scale is out of range");
+    // Else a window of the filter would be much longer than the axis.
+    expect(!o.antialias || scale * static_cast<double>(in) >= 0.5, "a scale shrinks an axis to nothing");
     const double start = roi.empty() ? 0 : roi[i], end = roi.empty() ? 1 : roi[i + axes.size()];
     if (in == out && scale == 1.0 && o.coordinates != "tf_crop_and_resize") continue;
     const double resized = scales.empty() ? static_cast<double>(out) : scale * static_cast<double>(in);

@@ -73,7 +73,9 @@ void run_range(const Attributes&, Inputs inputs, Outputs outputs) {
       fail(ErrorCode::kInvalidArgument, "shape {}, expected {} elements", to_string(y.shape()),
            std::max(0.0, count));
     T* out = data<T>(y);
-    for (int64_t i = 0; i < y.count(); ++i) out[i] = static_cast<T>(start + static_cast<T>(i) * delta);
+    using Wide = std::conditional_t<std::is_floating_point_v<T>, T, uint64_t>;  // integers wrap
+    for (int64_t i = 0; i < y.count(); ++i)
+      out[i] = static_cast<T>(static_cast<Wide>(start) + static_cast<Wide>(i) * static_cast<Wide>(delta));
   });
 }
 

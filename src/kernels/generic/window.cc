@@ -3,7 +3,7 @@
 namespace octet::kernels::generic {
 namespace {
 
-constexpr int64_t kLimit = INT32_MAX;
+constexpr int64_t kLimit = 1 << 30;  // products of two and a dimension (below 2^31) fit into int64
 
 std::vector<int64_t> read_list(const Attributes& attributes, std::string_view name, size_t count,
                                int64_t fallback, int64_t low) {
