@@ -201,7 +201,7 @@ void lower_generic(LoweringState& l, NodeId id) {
   if (op->run == nullptr)
     fail(ErrorCode::kUnsupported, "node '{}': operator {} cannot be built", node.name, node.op);
   std::vector<int32_t> inputs, outputs;
-  for (ValueId v : node.inputs) inputs.push_back(v == kNoId ? -1 : l.tensor(v, Layout::kPlain));
+  for (ValueId v : node.inputs) inputs.push_back(v == kNoId ? -1 : l.declared_tensor(v));
   for (ValueId v : node.outputs) {
     if (v == kNoId)
       fail(ErrorCode::kUnsupported, "node '{}': an output that is left out cannot be built", node.name);

@@ -32,6 +32,14 @@ bool read_plain(const Graph& graph, ValueId stored) {
   return any;
 }
 
+// The engine's u8 parameters as those of the type that the graph declares.
+QuantParams declared_params(QuantParams params, DType dtype) {
+  if (dtype != DType::kInt8) return params;
+  params.dtype = dtype;
+  for (int32_t& zero : params.zero_point) zero -= 128;
+  return params;
+}
+
 }  // namespace
 
 LoweringState::LoweringState(const Graph& graph, const BuildOptions& options)
@@ -69,9 +77,15 @@ void LoweringState::add_inputs() {
     def.dtype = *graph_.value(v).dtype;
     def.shape = dims(v);
     def.storage = engine::Storage::kInput;
+    const auto params = stored_params(v);
+    if (params) def.quant = declared_params(*params, def.dtype);
     const int32_t t = push(std::move(def));
-    bind(v, t);
     model_.inputs.push_back(t);
+    bind(v, t);
+    if (!params || model_.tensors[t].dtype != DType::kInt8) continue;
+    declared_[v] = t;
+    const int32_t moved = make(v, DType::kUInt8, Layout::kPlain, *params);
+    set_precision(add_step("copy", graph_.consumers(v)[0], {t}, {moved}), "int8");
   }
   for (const std::string& name : names) {
     const auto given = options_.symbols.find(name);
@@ -82,9 +96,22 @@ void LoweringState::add_inputs() {
     if (!names.count(name)) fail(ErrorCode::kInvalidArgument, "the model has no dimension named '{}'", name);
 }
 
+int32_t LoweringState::declared_tensor(ValueId value) {
+  if (const auto found = declared_.find(value); found != declared_.end()) return found->second;
+  const bool is_signed = graph_.value(value).dtype == DType::kInt8 && !graph_.is_constant(value);
+  const int32_t from = is_signed ? tensor_any(value) : tensor(value, Layout::kPlain);
+  if (!is_signed || model_.tensors[from].dtype == DType::kInt8) return tensor(value, Layout::kPlain);
+  const QuantParams params = declared_params(model_.tensors[from].quant, DType::kInt8);
+  const int32_t to =
+      make_temporary(graph_.value(value).name, DType::kInt8, Layout::kPlain, dims(value), params);
+  const bool copy = layout_of(from) == Layout::kPlain;
+  set_precision(add_step(copy ? "copy" : "layout", graph_.value(value).producer, {from}, {to}), "int8");
+  return declared_[value] = to;
+}
+
 void LoweringState::add_outputs() {
   for (ValueId v : graph_.outputs()) {
-    const int32_t t = tensor(v, Layout::kPlain);
+    const int32_t t = declared_tensor(v);
     engine::TensorDef& def = model_.tensors[t];
     if (def.storage == engine::Storage::kArena && def.parent < 0) def.storage = engine::Storage::kOutput;
     def.name = graph_.value(v).name;
@@ -172,41 +199,47 @@ void LoweringState::check_int8_only() const {
        count, count == 1 ? " is" : "s are", found, count > 20 ? ", ..." : "");
 }
 
+std::optional<QuantParams> LoweringState::tensor_params(const Node& node, ValueId stored) const {
+  const auto dtype = graph_.value(stored).dtype;
+  if (dtype != DType::kUInt8 && dtype != DType::kInt8) return {};
+  if (!graph_.is_constant(node.inputs[1])) return {};
+  const Tensor& scale = *graph_.value(node.inputs[1]).constant;
+  if (scale.count() != 1 || scale.dtype() != DType::kFloat32) return {};
+  const bool has_zero = node.inputs.size() > 2 && node.inputs[2] != kNoId;
+  if (has_zero && !graph_.is_constant(node.inputs[2])) return {};
+  int32_t zero = has_zero ? static_cast<int32_t>(to_int64(*graph_.value(node.inputs[2]).constant).at(0)) : 0;
+  if (dtype == DType::kInt8) zero += 128;
+  QuantParams params{DType::kUInt8, -1, {scale.as<float>()[0]}, {zero}};
+  validate(params, "node '" + node.name + "'");
+  return params;
+}
+
+std::optional<QuantParams> LoweringState::stored_params(ValueId stored) const {
+  if (const Node* producer = graph_.producer(stored))
+    return producer->is("QuantizeLinear") ? tensor_params(*producer, stored) : std::nullopt;
+  if (graph_.is_constant(stored)) return {};
+  for (NodeId reader : graph_.consumers(stored))
+    if (graph_.node(reader).is("DequantizeLinear")) return tensor_params(graph_.node(reader), stored);
+  return {};
+}
+
 std::optional<QuantizedValue> LoweringState::quantized(ValueId value) const {
   const Node* dq = value == kNoId ? nullptr : graph_.producer(value);
-  if (dq == nullptr || !dq->is("DequantizeLinear") || graph_.is_constant(dq->inputs[0])) return {};
-  const auto dtype = graph_.value(dq->inputs[0]).dtype;
-  if (dtype != DType::kUInt8 && dtype != DType::kInt8) return {};
-  if (!graph_.is_constant(dq->inputs[1]) || graph_.value(dq->inputs[1]).constant->count() != 1) return {};
-  const bool has_zero = dq->inputs.size() > 2 && dq->inputs[2] != kNoId;
-  if (has_zero && !graph_.is_constant(dq->inputs[2])) return {};
-  const Tensor& scale = *graph_.value(dq->inputs[1]).constant;
-  if (scale.dtype() != DType::kFloat32) return {};
-  int32_t zero = has_zero ? static_cast<int32_t>(to_int64(*graph_.value(dq->inputs[2]).constant).at(0)) : 0;
-  if (dtype == DType::kInt8) zero += 128;
-  QuantizedValue q{dq->inputs[0], {DType::kUInt8, -1, {scale.as<float>()[0]}, {zero}}};
-  validate(q.params, "node '" + dq->name + "'");
-  return q;
+  if (dq == nullptr || !dq->is("DequantizeLinear")) return {};
+  const auto params = tensor_params(*dq, dq->inputs[0]);
+  // The engine's tensor carries the parameters that its values were made with.
+  if (!params || params != stored_params(dq->inputs[0])) return {};
+  return QuantizedValue{dq->inputs[0], *params};
 }
 
 std::optional<LoweringState::Requantized> LoweringState::requantized(ValueId value) const {
   const auto reader = only_consumer(graph_, value);
   if (!reader || !graph_.node(*reader).is("QuantizeLinear")) return {};
   const Node& q = graph_.node(*reader);
-  const ValueId stored = q.outputs[0];
-  const auto dtype = graph_.value(stored).dtype;
-  if (q.inputs[0] != value || (dtype != DType::kUInt8 && dtype != DType::kInt8)) return {};
-  if (dtype == DType::kInt8 && graph_.is_output(stored)) return {};
-  if (!graph_.is_constant(q.inputs[1]) || graph_.value(q.inputs[1]).constant->count() != 1) return {};
-  if (graph_.value(q.inputs[1]).constant->dtype() != DType::kFloat32) return {};
-  const bool has_zero = q.inputs.size() > 2 && q.inputs[2] != kNoId;
-  if (has_zero && !graph_.is_constant(q.inputs[2])) return {};
-  int32_t zero = has_zero ? static_cast<int32_t>(to_int64(*graph_.value(q.inputs[2]).constant).at(0)) : 0;
-  if (dtype == DType::kInt8) zero += 128;
-  QuantizedValue out{stored,
-                     {DType::kUInt8, -1, {graph_.value(q.inputs[1]).constant->as<float>()[0]}, {zero}}};
-  validate(out.params, "node '" + q.name + "'");
-  return Requantized{*reader, std::move(out)};
+  if (q.inputs[0] != value) return {};
+  const auto params = tensor_params(q, q.outputs[0]);
+  if (!params) return {};
+  return Requantized{*reader, {q.outputs[0], *params}};
 }
 
 std::optional<Tensor> LoweringState::constant_floats(ValueId value) const {
@@ -270,37 +303,17 @@ void lower_quantize(LoweringState& l, NodeId id) {
   const Graph& g = l.graph();
   const Node& node = g.node(id);
   const ValueId x = node.inputs[0], y = node.outputs[0];
-  const auto out = l.requantized(x);
-  std::optional<QuantizedValue> params;
-  if (out && out->node == id) {
-    params = out->value;
-  } else {
-    // The value has other readers too, or is signed and leaves the network.
-    const bool constant = g.is_constant(node.inputs[1]) && g.value(node.inputs[1]).constant->count() == 1 &&
-                          g.value(node.inputs[1]).constant->dtype() == DType::kFloat32;
-    const auto dtype = g.value(y).dtype;
-    if (!constant || (dtype != DType::kUInt8 && dtype != DType::kInt8)) return lower_generic(l, id);
-    const bool has_zero = node.inputs.size() > 2 && node.inputs[2] != kNoId;
-    if (has_zero && !g.is_constant(node.inputs[2])) return lower_generic(l, id);
-    const int32_t zero =
-        has_zero ? static_cast<int32_t>(to_int64(*g.value(node.inputs[2]).constant).at(0)) : 0;
-    const bool keep_signed = dtype == DType::kInt8 && g.is_output(y);
-    params = QuantizedValue{y,
-                            {keep_signed ? DType::kInt8 : DType::kUInt8,
-                             -1,
-                             {g.value(node.inputs[1]).constant->as<float>()[0]},
-                             {zero + (dtype == DType::kInt8 && !keep_signed ? 128 : 0)}}};
-    validate(params->params, "node '" + node.name + "'");
-  }
-  if (const auto in = l.quantized(x); in && params->params.dtype == DType::kUInt8) {
+  const auto params = l.tensor_params(node, y);
+  if (!params) return lower_generic(l, id);
+  if (const auto in = l.quantized(x)) {
     const int32_t from = l.tensor_any(in->stored);
-    if (in->params == params->params) return l.bind(y, from);
-    l.requantize_into(from, l.make(y, DType::kUInt8, l.layout_of(from), params->params), id);
+    if (in->params == *params) return l.bind(y, from);
+    l.requantize_into(from, l.make(y, DType::kUInt8, l.layout_of(from), *params), id);
     return;
   }
   const bool plain = l.rank(x) != 4 || g.is_output(y) || read_plain(g, y);
   const int32_t from = l.tensor_any(x);
-  const int32_t to = l.make(y, params->params.dtype, plain ? Layout::kPlain : Layout::kNhwc, params->params);
+  const int32_t to = l.make(y, DType::kUInt8, plain ? Layout::kPlain : Layout::kNhwc, *params);
   l.set_precision(l.add_step("quantize", id, {from}, {to}), "int8");
 }
 

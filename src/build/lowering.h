@@ -42,6 +42,11 @@ class LoweringState {
     QuantizedValue value;
   };
   std::optional<Requantized> requantized(ValueId value) const;
+  // The per-tensor u8 parameters of a QuantizeLinear or DequantizeLinear whose 8-bit side is `stored`;
+  // nullopt when they are of another kind.
+  std::optional<QuantParams> tensor_params(const Node& node, ValueId stored) const;
+  // Those that the 8-bit value was made with: the writer's, or for an input the first reader's.
+  std::optional<QuantParams> stored_params(ValueId stored) const;
   // A float constant, also one under a DequantizeLinear.
   std::optional<Tensor> constant_floats(ValueId value) const;
   bool is_quantized_model() const { return quantized_model_; }
@@ -54,6 +59,8 @@ class LoweringState {
   int32_t tensor(ValueId value, Layout layout);
   // In whichever layout it exists (plain if in none).
   int32_t tensor_any(ValueId value);
+  // Plain and of the type that the graph says: the engine keeps signed 8-bit values as unsigned ones.
+  int32_t declared_tensor(ValueId value);
   Layout layout_of(int32_t tensor) const { return model_.tensors[tensor].layout; }
   // A new tensor for a value that a step is about to write.
   int32_t make(ValueId value, DType dtype, Layout layout, const QuantParams& quant = {});
@@ -102,6 +109,7 @@ class LoweringState {
   engine::Model model_;
   bool quantized_model_ = false;
   std::map<std::pair<ValueId, Layout>, int32_t> tensors_;
+  std::map<ValueId, int32_t> declared_;  // s8 forms of values whose tensors_ are u8
   struct Place {
     ValueId whole;
     int64_t channel;

@@ -102,7 +102,12 @@ std::span<const OpDef> arithmetic_ops() {
        .quant = QuantRule::kArithmetic,
        .lowering = Lowering::kAdd,
        .export_opset = opset},
-      {.name = "Div", .min_inputs = 2, .max_inputs = 2, .infer = infer_div, .export_opset = opset},
+      {.name = "Div",
+       .min_inputs = 2,
+       .max_inputs = 2,
+       .infer = infer_div,
+       .lowering = Lowering::kBinary,
+       .export_opset = opset},
       {.name = "Max", .max_inputs = kMany, .infer = infer_max},
       {.name = "Min", .max_inputs = kMany, .infer = infer_min},
       {.name = "Mod",
@@ -119,7 +124,12 @@ std::span<const OpDef> arithmetic_ops() {
        .lowering = Lowering::kMul,
        .export_opset = opset},
       {.name = "Pow", .min_inputs = 2, .max_inputs = 2, .infer = infer_pow},
-      {.name = "Sub", .min_inputs = 2, .max_inputs = 2, .infer = infer_sub, .export_opset = opset},
+      {.name = "Sub",
+       .min_inputs = 2,
+       .max_inputs = 2,
+       .infer = infer_sub,
+       .lowering = Lowering::kBinary,
+       .export_opset = opset},
   };
   return ops;
 }

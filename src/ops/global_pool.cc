@@ -19,10 +19,7 @@ std::span<const OpDef> global_pool_ops() {
        .infer = infer,
        .quant = QuantRule::kAverage,
        .lowering = Lowering::kGlobalAveragePool},
-      {.name = "GlobalMaxPool",
-       .infer = infer,
-       .quant = QuantRule::kSameScale,
-       .lowering = Lowering::kMaxPool},
+      {.name = "GlobalMaxPool", .infer = infer, .quant = QuantRule::kSameScale},
   };
   return ops;
 }

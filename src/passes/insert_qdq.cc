@@ -87,30 +87,53 @@ class Inserter {
     const ValueId weight = node.inputs[1];
     const int axis = options_.weights_per_tensor ? -1 : weight_axis(graph_, node);
     const std::string name = graph_.value(weight).name;
-    QuantizedWeights q = quantize_weights(*graph_.value(weight).constant, axis);
+    const auto bias = integer_bias(node);
+    QuantizedWeights q = quantize_weights(*graph_.value(weight).constant, axis,
+                                          bias ? bias->smallest_scales(axis) : std::vector<float>{});
     graph_.set_input(id, 1, dequantized(name, std::move(q.values), q.params));
-    if (!target_.integer_bias || node.inputs.size() < 3 || node.inputs[2] == kNoId ||
-        !graph_.is_constant(node.inputs[2]))
-      return;
-    const auto group = placement_.group_of.find(node.inputs[0]);
-    if (group != placement_.group_of.end()) quantize_bias(id, params_[group->second].scale[0], q.params);
+    if (bias) quantize_bias(id, *bias, q.params);
   }
 
-  void quantize_bias(NodeId id, float x_scale, const QuantParams& weights) {
-    const ValueId bias = graph_.node(id).inputs[2];
-    const auto values = to_float(*graph_.value(bias).constant);
+  // A bias that becomes int32 steps of x_scale * w_scale.
+  struct IntegerBias {
+    static constexpr double kMaxSteps = 1 << 30;  // the other half of int32 is for the products
+    float x_scale;
+    std::vector<float> values;
+
+    // Weight scales below which the steps would exceed that range: channels whose weights are next to
+    // nothing.
+    std::vector<float> smallest_scales(int axis) const {
+      std::vector<float> scales;
+      for (float v : values) scales.push_back(static_cast<float>(std::abs(v) / (x_scale * kMaxSteps)));
+      if (axis < 0 && !scales.empty()) scales = {*std::max_element(scales.begin(), scales.end())};
+      return scales;
+    }
+  };
+
+  std::optional<IntegerBias> integer_bias(const Node& node) const {
+    if (!target_.integer_bias || node.inputs.size() < 3 || node.inputs[2] == kNoId) return {};
+    const auto group = placement_.group_of.find(node.inputs[0]);
+    if (!graph_.is_constant(node.inputs[2]) || group == placement_.group_of.end()) return {};
+    const Tensor& bias = *graph_.value(node.inputs[2]).constant;
+    const int64_t channels = graph_.value(node.inputs[1]).constant->shape().at(weight_axis(graph_, node));
+    if (bias.shape() != Shape{channels}) return {};
+    return IntegerBias{params_[group->second].scale[0], to_float(bias)};
+  }
+
+  void quantize_bias(NodeId id, const IntegerBias& bias, const QuantParams& weights) {
     QuantParams q{DType::kInt32, weights.per_channel() ? 0 : -1, {}, {}};
     for (float s : weights.scale) {
-      q.scale.push_back(x_scale * s);
+      q.scale.push_back(bias.x_scale * s);
       q.zero_point.push_back(0);
     }
-    Tensor ints(DType::kInt32, graph_.value(bias).constant->shape());
-    for (size_t i = 0; i < values.size(); ++i) {
+    const ValueId value = graph_.node(id).inputs[2];
+    Tensor ints(DType::kInt32, graph_.value(value).constant->shape());
+    for (size_t i = 0; i < bias.values.size(); ++i) {
       const double steps =
-          std::nearbyint(values[i] / static_cast<double>(q.scale[q.scale.size() == 1 ? 0 : i]));
+          std::nearbyint(bias.values[i] / static_cast<double>(q.scale[q.scale.size() == 1 ? 0 : i]));
       ints.as<int32_t>()[i] = static_cast<int32_t>(std::clamp(steps, -2147483648.0, 2147483647.0));
     }
-    graph_.set_input(id, 2, dequantized(graph_.value(bias).name, std::move(ints), q));
+    graph_.set_input(id, 2, dequantized(graph_.value(value).name, std::move(ints), q));
   }
 
   // A constant under a DequantizeLinear.
@@ -155,7 +178,8 @@ class Inserter {
 
 }  // namespace
 
-std::vector<QuantizedLayer> insert_qdq(Graph& graph, const Placement& placement, const QuantizeOptions& options, const RangeOf& range_of) {
+std::vector<QuantizedLayer> insert_qdq(Graph& graph, const Placement& placement,
+                                       const QuantizeOptions& options, const RangeOf& range_of) {
   return Inserter(graph, placement, options, range_of).run();
 }
 
@@ -166,7 +190,7 @@ int weight_axis(const Graph& graph, const Node& node) {
                                            : 1;
 }
 
-QuantizedWeights quantize_weights(const Tensor& weights, int axis) {
+QuantizedWeights quantize_weights(const Tensor& weights, int axis, std::span<const float> smallest_scales) {
   const Shape& shape = weights.shape();
   const int64_t channels = axis < 0 ? 1 : shape.at(axis);
   int64_t inner = 1;
@@ -183,6 +207,8 @@ QuantizedWeights quantize_weights(const Tensor& weights, int axis) {
       {DType::kInt8, axis, std::vector<float>(channels, 1), std::vector<int32_t>(channels, 0)}};
   for (int64_t c = 0; c < channels; ++c)
     if (extreme[c] > 0) q.params.scale[c] = std::max(extreme[c] / 127, 1e-30f);
+  for (size_t c = 0; c < smallest_scales.size(); ++c)
+    q.params.scale[c] = std::max(q.params.scale[c], smallest_scales[c]);
   for (int64_t i = 0; i < weights.count(); ++i)
     q.values.as<int8_t>()[i] =
         static_cast<int8_t>(quantize_one(w[i], q.params.scale[channel(i)], 0, {-127, 127}));

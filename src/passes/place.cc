@@ -10,7 +10,7 @@ namespace octet {
 namespace {
 
 constexpr TargetRules kTargets[] = {
-    {"octet", DType::kUInt8, false, false},
+    {"octet", DType::kUInt8, false, true},
     {"tensorrt", DType::kInt8, true, false},
     {"onnxruntime", DType::kUInt8, false, true},
 };

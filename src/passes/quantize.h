@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -27,7 +28,7 @@ const TargetRules& find_target(std::string_view name);
 struct QuantizeOptions {
   const TargetRules* target = nullptr;  // null: octet
   bool weights_per_tensor = false;
-  bool quantize_outputs = false;              // also the outputs of the graph get Q/DQ, for engines without float
+  bool quantize_outputs = false;  // also the outputs of the graph get Q/DQ, for engines without float
   std::vector<std::string> include, exclude;  // names or operator types of nodes; an empty include means all
 };
 
@@ -62,12 +63,13 @@ std::vector<QuantizedLayer> insert_qdq(Graph& graph, const Placement& placement,
                                        const QuantizeOptions& options, const RangeOf& range_of);
 
 // Symmetric int8 weights and their scales, along `axis` (or per tensor for -1): scale = max |w| / 127, 1
-// where all are zero.
+// where all are zero, and not below `smallest_scales` (one per scale, or none).
 struct QuantizedWeights {
   Tensor values;
   QuantParams params;
 };
-QuantizedWeights quantize_weights(const Tensor& weights, int axis);
+QuantizedWeights quantize_weights(const Tensor& weights, int axis,
+                                  std::span<const float> smallest_scales = {});
 
 // Axis of the output channels in the weights of a weighted node.
 int weight_axis(const Graph& graph, const Node& node);

@@ -1,0 +1,210 @@
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <functional>
+
+#include "passes/canonicalize.h"
+#include "passes/test_net.h"
+
+namespace octet {
+namespace {
+
+using namespace testing;
+
+void expect_same_function(const Graph& a, const Graph& b, double tolerance = 1e-5) {
+  const Tensor x = random_floats(evaluate(*a.value(a.inputs()[0]).shape), -4, 4, 77);
+  const auto p = to_float(run(a, x)), q = to_float(run(b, x));
+  ASSERT_EQ(p.size(), q.size());
+  for (size_t i = 0; i < p.size(); ++i)
+    ASSERT_NEAR(p[i], q[i], tolerance * std::max(1.0f, std::abs(p[i]))) << i;
+}
+
+TEST(FoldBatchNorm, GoesIntoTheConvolution) {
+  for (const bool bias : {false, true})
+    for (const int64_t group : {1, 2, 4}) {
+      Net n;
+      const ValueId y = n.conv(n.x, 4, 4, "conv", 3, bias, group);
+      const ValueId z =
+          n.op("BatchNormalization",
+               {y, n.floats({4}, 0.5f, 2), n.floats({4}), n.floats({4}), n.floats({4}, 0.2f, 2)}, "bn");
+      const Graph before = n.finish(z);
+      Graph after = before;
+      canonicalize(after);
+      EXPECT_EQ(ops_of(after), (Names{"Conv"}));
+      EXPECT_EQ(after.value(after.outputs()[0]).name, "bn") << "the output keeps its name";
+      expect_same_function(before, after, 1e-4);
+    }
+}
+
+TEST(FoldBatchNorm, ConstantsPerChannelToo) {
+  Net n;
+  const ValueId a = n.op("Mul", {n.conv(n.x, 4, 4, "conv"), n.floats({4, 1, 1})}, "mul");
+  const ValueId b = n.op("Add", {n.floats({1, 4, 1, 1}), a}, "add");
+  const Graph before = n.finish(n.op("Mul", {b, n.scalar(0.5f)}, "half"));
+  Graph after = before;
+  canonicalize(after);
+  EXPECT_EQ(ops_of(after), (Names{"Conv"}));
+  expect_same_function(before, after, 1e-4);
+}
+
+TEST(FoldBatchNorm, LeavesWhatOthersRead) {
+  Net n;
+  const ValueId y = n.conv(n.x, 4, 4, "conv");
+  const ValueId z = n.op("Mul", {y, n.floats({4, 1, 1})}, "mul");
+  const Graph before = n.finish(n.op("Add", {y, z}, "sum"));
+  Graph after = before;
+  canonicalize(after);
+  EXPECT_EQ(ops_of(after), (Names{"Conv", "Mul", "Add"}));
+  expect_same_function(before, after);
+
+  Net rows;  // one number per column, not per channel
+  const Graph wide = rows.finish(rows.op("Mul", {rows.conv(rows.x, 4, 4, "conv"), rows.floats({6})}, "mul"));
+  Graph same = wide;
+  canonicalize(same);
+  EXPECT_EQ(ops_of(same), (Names{"Conv", "Mul"}));
+  expect_same_function(wide, same);
+}
+
+struct Spelling {
+  const char* what;
+  const char* becomes;
+  std::function<ValueId(Net&, ValueId)> make;
+};
+
+TEST(FuseActivations, KnowsTheSpellings) {
+  const auto hard_sigmoid = [](Net& n, ValueId x) {
+    Attributes a;
+    a.set("alpha", 1.0f / 6);
+    a.set("beta", 0.5f);
+    return n.op("HardSigmoid", {x}, "gate", a);
+  };
+  const auto relu6 = [](Net& n, ValueId x) {
+    return n.op("Clip", {n.op("Add", {x, n.scalar(3)}, "plus"), n.scalar(0), n.scalar(6)}, "clip");
+  };
+  const auto erf = [](Net& n, ValueId x, bool divide) {
+    const ValueId scaled = divide ? n.op("Div", {x, n.scalar(1.4142135f)}, "scaled")
+                                  : n.op("Mul", {n.scalar(0.70710678f), x}, "scaled");
+    return n.op("Add", {n.op("Erf", {scaled}, "erf"), n.scalar(1)}, "one");
+  };
+  const std::vector<Spelling> spellings{
+      {"x * sigmoid", "Silu",
+       [](Net& n, ValueId x) {
+         return n.op("Mul", {x, n.op("Sigmoid", {x}, "s")}, "y");
+       }},
+      {"sigmoid * x", "Silu",
+       [](Net& n, ValueId x) {
+         return n.op("Mul", {n.op("Sigmoid", {x}, "s"), x}, "y");
+       }},
+      {"x * hard sigmoid", "HardSwish",
+       [&](Net& n, ValueId x) {
+         return n.op("Mul", {x, hard_sigmoid(n, x)}, "y");
+       }},
+      {"hard sigmoid * x", "HardSwish",
+       [&](Net& n, ValueId x) {
+         return n.op("Mul", {hard_sigmoid(n, x), x}, "y");
+       }},
+      {"x * (relu6 / 6)", "HardSwish",
+       [&](Net& n, ValueId x) {
+         return n.op("Mul", {x, n.op("Div", {relu6(n, x), n.scalar(6)}, "d")}, "y");
+       }},
+      {"x * (relu6 * 1/6)", "HardSwish",
+       [&](Net& n, ValueId x) {
+         return n.op("Mul", {x, n.op("Mul", {relu6(n, x), n.scalar(1.0f / 6)}, "d")}, "y");
+       }},
+      {"(x * relu6) / 6", "HardSwish",
+       [&](Net& n, ValueId x) {
+         return n.op("Div", {n.op("Mul", {x, relu6(n, x)}, "p"), n.scalar(6)}, "y");
+       }},
+      {"(x * relu6) * 1/6", "HardSwish",
+       [&](Net& n, ValueId x) {
+         return n.op("Mul", {n.scalar(1.0f / 6), n.op("Mul", {relu6(n, x), x}, "p")}, "y");
+       }},
+      {"(x * (1 + erf)) * 0.5", "Gelu",
+       [&](Net& n, ValueId x) {
+         return n.op("Mul", {n.op("Mul", {x, erf(n, x, true)}, "p"), n.scalar(0.5f)}, "y");
+       }},
+      {"(x * 0.5) * (1 + erf)", "Gelu",
+       [&](Net& n, ValueId x) {
+         return n.op("Mul", {n.op("Mul", {x, n.scalar(0.5f)}, "p"), erf(n, x, false)}, "y");
+       }},
+      {"x * (0.5 * (1 + erf))", "Gelu",
+       [&](Net& n, ValueId x) {
+         return n.op("Mul", {x, n.op("Mul", {n.scalar(0.5f), erf(n, x, true)}, "p")}, "y");
+       }},
+  };
+  for (const Spelling& s : spellings) {
+    SCOPED_TRACE(s.what);
+    Net n;
+    const Graph before = n.finish(s.make(n, n.x));
+    Graph after = before;
+    EXPECT_TRUE(fuse_activations(after));
+    infer_shapes(after);
+    EXPECT_EQ(ops_of(after), (Names{s.becomes}));
+    expect_same_function(before, after);
+  }
+}
+
+TEST(FuseActivations, LeavesWhatOnlyLooksAlike) {
+  const std::vector<Spelling> others{
+      {"y * sigmoid(x)", "",
+       [](Net& n, ValueId x) {
+         return n.op("Mul", {n.op("Relu", {x}, "r"), n.op("Sigmoid", {x}, "s")}, "y");
+       }},
+      {"hard sigmoid of other slope", "",
+       [](Net& n, ValueId x) {
+         return n.op("Mul", {x, n.op("HardSigmoid", {x}, "h")}, "y");
+       }},
+      {"x * relu6(x + 2) / 6", "",
+       [](Net& n, ValueId x) {
+         const ValueId clip =
+             n.op("Clip", {n.op("Add", {x, n.scalar(2)}, "plus"), n.scalar(0), n.scalar(6)}, "clip");
+         return n.op("Div", {n.op("Mul", {x, clip}, "p"), n.scalar(6)}, "y");
+       }},
+      {"6 / (x * ...)", "",
+       [](Net& n, ValueId x) {
+         const ValueId clip =
+             n.op("Clip", {n.op("Add", {x, n.scalar(3)}, "plus"), n.scalar(0), n.scalar(6)}, "clip");
+         return n.op("Mul", {n.op("Div", {n.scalar(6), n.op("Add", {clip, n.scalar(9)}, "nine")}, "d"), x},
+                     "y");
+       }},
+  };
+  for (const Spelling& s : others) {
+    SCOPED_TRACE(s.what);
+    Net n;
+    const Graph before = n.finish(s.make(n, n.x));
+    Graph after = before;
+    EXPECT_FALSE(fuse_activations(after));
+    expect_same_function(before, after);
+  }
+}
+
+TEST(Canonicalize, FoldsConstantsAndDropsWhatDoesNothing) {
+  Net n;
+  const ValueId c = n.op("Add", {n.floats({4, 1, 1}), n.floats({4, 1, 1})}, "constant");
+  ValueId y = n.op("Identity", {n.x}, "same");
+  y = n.op("Dropout", {y}, "drop");
+  y = n.op("Mul", {y, c}, "mul");
+  const Graph before = n.finish(n.op("Relu", {y}, "y"));
+  Graph after = before;
+  canonicalize(after);
+  EXPECT_EQ(ops_of(after), (Names{"Mul", "Relu"}));
+  expect_same_function(before, after);
+  Graph again = after;
+  canonicalize(again);
+  EXPECT_EQ(ops_of(again), ops_of(after));
+}
+
+TEST(Canonicalize, KeepsQuantizedWeights) {
+  Net n;
+  const ValueId w = n.g.add_constant("w", Tensor(DType::kInt8, {4, 4, 1, 1}));
+  const ValueId dq =
+      n.op("DequantizeLinear", {w, n.scalar(0.5f), n.g.add_constant("z", Tensor::scalar<int8_t>(0))}, "dq");
+  Attributes a;
+  a.set("kernel_shape", Ints{1, 1});
+  n.finish(n.op("Conv", {n.x, dq}, "y", a));
+  canonicalize(n.g);
+  EXPECT_EQ(ops_of(n.g), (Names{"DequantizeLinear", "Conv"}));
+}
+
+}  // namespace
+}  // namespace octet
