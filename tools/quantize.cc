@@ -105,6 +105,8 @@ Quantized quantize(const Arguments& arguments, FloatModel& model, Progress& prog
         observe_channel_means(float_engine, *data, names, arguments.common.runner(progress, "correcting"));
     result.corrected = correct_biases(result.graph, result.placement, options, means);
   }
+  if (arguments.bias_correction && arguments.effort != "fast" && arguments.data.data.empty())
+    note("without --data the biases stay as they are; correcting them takes a few images");
   result.layers = insert_qdq(result.graph, result.placement, options,
                              [&](const std::string& value) -> std::optional<Range> {
                                const auto found = table.tensors.find(value);
@@ -199,7 +201,7 @@ Command add_quantize(CLI::App& root) {
   a->quantization.add(*app, /*whole=*/true);
   app->add_option("--table", a->table,
                   "take the ranges from this calibration table; --data is then only for "
-                  "the report")
+                  "correcting biases and for the report")
       ->type_name("TABLE");
   app->add_option("--save-table", a->save_table, "also write the calibration table")->type_name("TABLE");
   app->add_option("--effort", a->effort,
