@@ -87,6 +87,8 @@ void compare_layers(const QuantizedNetwork& q, const Tensor& input,
                     std::vector<Tensor>& outputs) {
   const auto values = interpret(q.graph, {input}, [&](const Value& value, Tensor& t) {
     const auto found = stored.find(value.name);
+    if (getenv("DBG") && found == stored.end() && t.dtype() != DType::kFloat32)
+      printf("MISSING %s\n", value.name.c_str());
     if (found == stored.end() || (t.dtype() != DType::kUInt8 && t.dtype() != DType::kInt8)) return;
     ASSERT_EQ(found->second.size(), static_cast<size_t>(t.count())) << value.name;
     auto* bytes = static_cast<uint8_t*>(t.raw());

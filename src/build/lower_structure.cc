@@ -24,7 +24,8 @@ std::optional<MovedValue> moved_value(LoweringState& l, const Node& node, Layout
   MovedValue m;
   m.from = l.tensor(in->stored, layout);
   m.rescale = in->params != out->value.params;
-  m.to = m.rescale ? l.make_temporary(node.name + "/partial", DType::kUInt8, layout, l.dims(node.outputs[0]), in->params)
+  m.to = m.rescale ? l.make_temporary(node.name + "/partial", DType::kUInt8, layout, l.dims(node.outputs[0]),
+                                      in->params)
                    : l.make_stored(out->value, layout);
   m.out = std::move(out);
   return m;

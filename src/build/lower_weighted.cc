@@ -177,9 +177,9 @@ void finish_in_float(LoweringState& l, const NodeGroup& group, int32_t from) {
     const int32_t other = l.tensor(group.residual, layout);
     const NodeId add = group.nodes[group.activation ? 2 : 1];
     const bool last = !group.final_clip;
-    const int32_t to =
-        last ? l.make(group.output, DType::kFloat32, layout)
-             : l.make_temporary(l.graph().node(add).name + "/partial", DType::kFloat32, layout, l.dims(group.output));
+    const int32_t to = last ? l.make(group.output, DType::kFloat32, layout)
+                            : l.make_temporary(l.graph().node(add).name + "/partial", DType::kFloat32, layout,
+                                               l.dims(group.output));
     StepDef& step = l.add_step("binary_f32", add, {from, other}, {to});
     step.attributes.set("op", std::string("Add"));
     l.set_precision(step, "float32", l.float_reason(l.graph().node(add)));
@@ -209,7 +209,8 @@ class IntegerLowering {
     if (out)
       y = l_.make_stored(out->value, layout);
     else if (split)
-      y = l_.make_temporary(w_.node->name + "/partial", DType::kFloat32, layout, l_.dims(w_.node->outputs[0]));
+      y = l_.make_temporary(w_.node->name + "/partial", DType::kFloat32, layout,
+                            l_.dims(w_.node->outputs[0]));
     else
       y = l_.make(group_.output, DType::kFloat32, layout);
     emit(x, y, out ? &out->value.params : nullptr, r, fuse_residual ? &residual->params : nullptr);
@@ -314,8 +315,9 @@ void lower_in_float(LoweringState& l, const NodeGroup& group, const Weighted& w,
   const bool clip_inside = residual && group.final_clip;
   const int32_t x = l.tensor(w.x, layout);
   const int32_t r = residual ? l.tensor(group.residual, layout) : -1;
-  const int32_t y = whole ? l.make(group.output, DType::kFloat32, layout)
-                          : l.make_temporary(name + "/partial", DType::kFloat32, layout, l.dims(w.node->outputs[0]));
+  const int32_t y =
+      whole ? l.make(group.output, DType::kFloat32, layout)
+            : l.make_temporary(name + "/partial", DType::kFloat32, layout, l.dims(w.node->outputs[0]));
   std::vector<int32_t> inputs{x, l.constant(name + "/weights", scaled), l.constant(name + "/bias", bias)};
   if (!w.gemm) inputs.push_back(r);
   StepDef& step = l.add_step(w.gemm ? "gemm_f32" : "conv_f32", group.root, inputs, {y});

@@ -17,7 +17,8 @@ void LoweringState::bind(ValueId value, int32_t tensor) {
 
 int32_t LoweringState::make(ValueId value, DType dtype, Layout layout, const QuantParams& quant) {
   TensorDef def;
-  // An 8-bit value goes by the name of the real value that it stands for, so that layers of different models can be compared.
+  // An 8-bit value goes by the name of the real value that it stands for, so that layers of different models
+  // can be compared.
   const Node* producer = graph_.producer(value);
   def.name = graph_.value(producer && producer->is("QuantizeLinear") ? producer->inputs[0] : value).name;
   def.dtype = dtype;

@@ -6,9 +6,11 @@ namespace octet {
 namespace {
 
 // Index in the engine of each wanted value: the first tensor of its name that a run writes.
-std::map<int32_t, std::string> find_tensors(const engine::Model& model, const std::vector<std::string>& names) {
+std::map<int32_t, std::string> find_tensors(const engine::Model& model,
+                                            const std::vector<std::string>& names) {
   std::set<std::string, std::less<>> open(names.begin(), names.end());
-  std::set<int32_t> seen(model.inputs.begin(), model.inputs.end());  // a concatenation is written in parts and not seen as a whole
+  std::set<int32_t> seen(model.inputs.begin(),
+                         model.inputs.end());  // a concatenation is written in parts and not seen as a whole
   for (const engine::StepDef& step : model.steps) seen.insert(step.outputs.begin(), step.outputs.end());
   std::map<int32_t, std::string> found;
   for (size_t t = 0; t < model.tensors.size(); ++t) {
@@ -36,7 +38,8 @@ void observe(TensorStatistics& statistics, const engine::Observation& o) {
 
 }  // namespace
 
-Observed observe_values(const engine::Engine& engine, const Dataset& data, const std::vector<std::string>& names, RunnerOptions options) {
+Observed observe_values(const engine::Engine& engine, const Dataset& data,
+                        const std::vector<std::string>& names, RunnerOptions options) {
   const std::map<int32_t, std::string> tensors = find_tensors(engine.model(), names);
   DatasetRunner runner(engine, data, std::move(options));
   std::vector<std::map<int32_t, TensorStatistics>> workers(runner.workers());
@@ -44,18 +47,21 @@ Observed observe_values(const engine::Engine& engine, const Dataset& data, const
     for (const auto& [t, name] : tensors) worker.emplace(t, TensorStatistics());
 
   Observed result;
-  result.skipped = runner.run([&](int worker, int64_t sample, engine::Context& context, std::span<const Tensor> inputs) {
-    auto& statistics = workers[worker];
-    context.run(inputs, [&](const engine::Observation& o) {
-      const auto found = statistics.find(o.tensor);
-      if (found == statistics.end()) return;
-      found->second.begin_sample(sample);
-      observe(found->second, o);
-      found->second.end_sample();
-    });
-  });
+  result.skipped =
+      runner.run([&](int worker, int64_t sample, engine::Context& context, std::span<const Tensor> inputs) {
+        auto& statistics = workers[worker];
+        context.run(inputs, [&](const engine::Observation& o) {
+          const auto found = statistics.find(o.tensor);
+          if (found == statistics.end()) return;
+          found->second.begin_sample(sample);
+          observe(found->second, o);
+          found->second.end_sample();
+        });
+      });
   result.samples = static_cast<uint64_t>(data.size()) - result.skipped.size();
-  if (result.samples == 0) fail(ErrorCode::kInvalidArgument, "none of the {} samples could be read: {}", data.size(), result.skipped.front().reason);
+  if (result.samples == 0)
+    fail(ErrorCode::kInvalidArgument, "none of the {} samples could be read: {}", data.size(),
+         result.skipped.front().reason);
   for (const auto& [t, name] : tensors) {
     TensorStatistics all = std::move(workers[0].at(t));
     for (size_t w = 1; w < workers.size(); ++w) all.merge(workers[w].at(t));
@@ -64,16 +70,20 @@ Observed observe_values(const engine::Engine& engine, const Dataset& data, const
   return result;
 }
 
-std::map<std::string, TableTensor, std::less<>> choose_ranges(const ValueStatistics& values, RangeMethod method, const RangeOptions& options) {
+std::map<std::string, TableTensor, std::less<>> choose_ranges(const ValueStatistics& values,
+                                                              RangeMethod method,
+                                                              const RangeOptions& options) {
   std::map<std::string, TableTensor, std::less<>> ranges;
-  for (const auto& [name, statistics] : values) ranges[name] = table_tensor(statistics, choose_range(method, statistics, options));
+  for (const auto& [name, statistics] : values)
+    ranges[name] = table_tensor(statistics, choose_range(method, statistics, options));
   return ranges;
 }
 
 std::vector<std::string> problems(const ValueStatistics& values) {
   std::vector<std::string> lines;
   for (const auto& [name, statistics] : values)
-    if (const std::string problem = statistics_problem(statistics); !problem.empty()) lines.push_back("'" + name + "': " + problem);
+    if (const std::string problem = statistics_problem(statistics); !problem.empty())
+      lines.push_back("'" + name + "': " + problem);
   return lines;
 }
 

@@ -21,12 +21,15 @@ struct Observed {
   uint64_t samples = 0;  // without the skipped ones
 };
 
-// Runs `engine`, built from a float graph, over the data and observes the values of these names (those that the engine has). Throws Error when no
-// sample could be read.
-Observed observe_values(const engine::Engine& engine, const Dataset& data, const std::vector<std::string>& names, RunnerOptions options);
+// Runs `engine`, built from a float graph, over the data and observes the values of these names (those that
+// the engine has). Throws Error when no sample could be read.
+Observed observe_values(const engine::Engine& engine, const Dataset& data,
+                        const std::vector<std::string>& names, RunnerOptions options);
 
 // The range of each value by one method.
-std::map<std::string, TableTensor, std::less<>> choose_ranges(const ValueStatistics& values, RangeMethod method, const RangeOptions& options);
+std::map<std::string, TableTensor, std::less<>> choose_ranges(const ValueStatistics& values,
+                                                              RangeMethod method,
+                                                              const RangeOptions& options);
 
 // One line per value whose statistics are suspicious: never produced, constant, NaN or infinite.
 std::vector<std::string> problems(const ValueStatistics& values);

@@ -15,7 +15,8 @@ Decode load() {
   void* library = dlopen(OCTET_IMGCODECS, RTLD_NOW | RTLD_LOCAL);
   void* symbol = library == nullptr ? nullptr : dlsym(library, kSymbol);
   if (symbol == nullptr)
-    fail(ErrorCode::kNotFound, "images need OpenCV's codecs, which do not load ({}): install libopencv-imgcodecs406", dlerror());
+    fail(ErrorCode::kNotFound,
+         "images need OpenCV's codecs, which do not load ({}): install libopencv-imgcodecs406", dlerror());
   return reinterpret_cast<Decode>(symbol);
 }
 

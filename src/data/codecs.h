@@ -1,5 +1,5 @@
-// OpenCV's image codecs, loaded with the first image: they bring more than a hundred libraries (GDAL and what it needs), which would cost
-// every start of the command tens of milliseconds.
+// OpenCV's image codecs, loaded with the first image: they bring more than a hundred libraries (GDAL and what
+// it needs), which would cost every start of the command tens of milliseconds.
 #pragma once
 
 #include <opencv2/core.hpp>

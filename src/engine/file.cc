@@ -1,4 +1,5 @@
-// An engine file: a fixed prefix, the FlatBuffers header (engine.fbs), padding, the data section with the constants. Little-endian.
+// An engine file: a fixed prefix, the FlatBuffers header (engine.fbs), padding, the data section with the
+// constants. Little-endian.
 //
 //   bytes 0..7    "OCTETENG"
 //   bytes 8..11   format version
@@ -7,12 +8,13 @@
 //   bytes 24..31  size of the header
 //   bytes 32..39  XXH3-64 of everything behind byte 40, seeded with the XXH3-64 of bytes 0..31
 //   byte 40...    header, zeros up to a multiple of 64, constants (placed as ConstantPlace says)
+#include "base/file.h"
+
 #include <xxhash.h>
 
 #include <cstring>
 
 #include "base/checked.h"
-#include "base/file.h"
 #include "engine/engine.h"
 #include "engine/engine_generated.h"
 
@@ -25,11 +27,14 @@ constexpr int64_t kPrefix = 40;
 constexpr int64_t kHashed = 32;  // bytes of the prefix that seed the checksum
 constexpr int64_t kAlignment = 64;
 
-// Bytes that kernels read in vectors are aligned to them, and followed by as many as a vector may read past their end.
+// Bytes that kernels read in vectors are aligned to them, and followed by as many as a vector may read past
+// their end.
 struct ConstantPlace {
   int64_t alignment, slack;
 };
-ConstantPlace place_of(DType dtype) { return dtype_bits(dtype) <= 8 ? ConstantPlace{64, 64} : ConstantPlace{8, 0}; }
+ConstantPlace place_of(DType dtype) {
+  return dtype_bits(dtype) <= 8 ? ConstantPlace{64, 64} : ConstantPlace{8, 0};
+}
 
 uint64_t checksum(std::span<const std::byte> prefix, std::span<const std::byte> rest) {
   return XXH3_64bits_withSeed(rest.data(), rest.size(), XXH3_64bits(prefix.data(), kHashed));
@@ -75,7 +80,8 @@ class DimPool {
   std::map<std::string, uint32_t> index_;
 };
 
-flatbuffers::Offset<fb::Attribute> write_attribute(flatbuffers::FlatBufferBuilder& b, const std::string& name, const Attribute& value) {
+flatbuffers::Offset<fb::Attribute> write_attribute(flatbuffers::FlatBufferBuilder& b, const std::string& name,
+                                                   const Attribute& value) {
   const auto key = b.CreateSharedString(name);
   flatbuffers::Offset<flatbuffers::String> text;
   flatbuffers::Offset<flatbuffers::Vector<int64_t>> integers;
@@ -85,10 +91,12 @@ flatbuffers::Offset<fb::Attribute> write_attribute(flatbuffers::FlatBufferBuilde
   if (const auto* v = std::get_if<std::vector<int64_t>>(&value)) integers = b.CreateVector(*v);
   if (const auto* v = std::get_if<std::vector<float>>(&value)) numbers = b.CreateVector(*v);
   if (const auto* v = std::get_if<std::vector<std::string>>(&value)) texts = b.CreateVectorOfStrings(*v);
-  if (std::holds_alternative<octet::Tensor>(value)) fail(ErrorCode::kInternal, "attribute '{}' is a tensor, which an engine does not hold", name);
+  if (std::holds_alternative<octet::Tensor>(value))
+    fail(ErrorCode::kInternal, "attribute '{}' is a tensor, which an engine does not hold", name);
   const auto* integer = std::get_if<int64_t>(&value);
   const auto* number = std::get_if<float>(&value);
-  return fb::CreateAttribute(b, key, static_cast<uint8_t>(value.index()), integer ? *integer : 0, number ? *number : 0, text, integers, numbers, texts);
+  return fb::CreateAttribute(b, key, static_cast<uint8_t>(value.index()), integer ? *integer : 0,
+                             number ? *number : 0, text, integers, numbers, texts);
 }
 
 struct Header {
@@ -105,7 +113,8 @@ void write_header(const Model& model, Header& header) {
     std::vector<uint32_t> shape;
     for (const Dim& d : t.shape) shape.push_back(dims.add(d));
     flatbuffers::Offset<fb::Quant> quant;
-    if (!t.quant.scale.empty()) quant = fb::CreateQuantDirect(b, t.quant.axis, &t.quant.scale, &t.quant.zero_point);
+    if (!t.quant.scale.empty())
+      quant = fb::CreateQuantDirect(b, t.quant.axis, &t.quant.scale, &t.quant.zero_point);
     int64_t offset = 0;
     if (t.storage == Storage::kConstant) {
       const ConstantPlace place = place_of(t.dtype);
@@ -117,8 +126,10 @@ void write_header(const Model& model, Header& header) {
     const std::string name = t.storage == Storage::kConstant ? "" : t.name;
     const auto shared_name = b.CreateSharedString(name);
     const auto dims_of = b.CreateVector(shape);
-    tensors.push_back(fb::CreateTensor(b, shared_name, static_cast<uint8_t>(t.dtype), static_cast<uint8_t>(t.layout), static_cast<uint8_t>(t.storage), dims_of, quant,
-                                             static_cast<uint64_t>(offset), t.parent, t.channel_offset));
+    tensors.push_back(fb::CreateTensor(b, shared_name, static_cast<uint8_t>(t.dtype),
+                                       static_cast<uint8_t>(t.layout), static_cast<uint8_t>(t.storage),
+                                       dims_of, quant, static_cast<uint64_t>(offset), t.parent,
+                                       t.channel_offset));
   }
   std::vector<flatbuffers::Offset<fb::Step>> steps;
   for (const StepDef& s : model.steps) {
@@ -127,17 +138,22 @@ void write_header(const Model& model, Header& header) {
     std::vector<flatbuffers::Offset<flatbuffers::String>> node_names;
     for (const std::string& n : s.nodes) node_names.push_back(b.CreateSharedString(n));
     const auto nodes = b.CreateVector(node_names);
-    const auto kind = b.CreateSharedString(s.kind), precision = b.CreateSharedString(s.precision), reason = b.CreateSharedString(s.reason);
+    const auto kind = b.CreateSharedString(s.kind), precision = b.CreateSharedString(s.precision),
+               reason = b.CreateSharedString(s.reason);
     const auto name = b.CreateSharedString(s.name);
     const auto inputs = b.CreateVector(s.inputs), outputs = b.CreateVector(s.outputs);
     const auto list = b.CreateVector(attributes);
-    steps.push_back(fb::CreateStep(b, kind, s.version, name, inputs, outputs, list, precision, reason, nodes));
+    steps.push_back(
+        fb::CreateStep(b, kind, s.version, name, inputs, outputs, list, precision, reason, nodes));
   }
   std::vector<flatbuffers::Offset<fb::Symbol>> symbols;
-  for (const Symbol& s : model.symbols) symbols.push_back(fb::CreateSymbolDirect(b, s.name.c_str(), s.minimum, s.optimum, s.maximum));
+  for (const Symbol& s : model.symbols)
+    symbols.push_back(fb::CreateSymbolDirect(b, s.name.c_str(), s.minimum, s.optimum, s.maximum));
   std::vector<flatbuffers::Offset<fb::Entry>> metadata;
-  for (const auto& [key, value] : model.metadata) metadata.push_back(fb::CreateEntryDirect(b, key.c_str(), value.c_str()));
-  fb::FinishHeaderBuffer(b, fb::CreateHeaderDirect(b, model.producer.c_str(), &symbols, &dims.nodes(), &tensors, &steps, &model.inputs, &model.outputs, &metadata,
+  for (const auto& [key, value] : model.metadata)
+    metadata.push_back(fb::CreateEntryDirect(b, key.c_str(), value.c_str()));
+  fb::FinishHeaderBuffer(b, fb::CreateHeaderDirect(b, model.producer.c_str(), &symbols, &dims.nodes(),
+                                                   &tensors, &steps, &model.inputs, &model.outputs, &metadata,
                                                    static_cast<uint64_t>(header.data_bytes)));
 }
 
@@ -157,7 +173,9 @@ std::vector<T> list(const flatbuffers::Vector<T>* v) {
   return v ? std::vector<T>(v->begin(), v->end()) : std::vector<T>();
 }
 
-std::string text(const flatbuffers::String* s) { return s ? s->str() : std::string(); }
+std::string text(const flatbuffers::String* s) {
+  return s ? s->str() : std::string();
+}
 
 std::vector<std::string> texts(const flatbuffers::Vector<flatbuffers::Offset<flatbuffers::String>>* v) {
   std::vector<std::string> out;
@@ -167,7 +185,8 @@ std::vector<std::string> texts(const flatbuffers::Vector<flatbuffers::Offset<fla
 
 class Reader {
  public:
-  Reader(const fb::Header& header, std::span<const std::byte> data, std::shared_ptr<const void> owner, std::string name)
+  Reader(const fb::Header& header, std::span<const std::byte> data, std::shared_ptr<const void> owner,
+         std::string name)
       : header_(header), data_(data), owner_(std::move(owner)), name_(std::move(name)) {}
 
   Model read() {
@@ -178,8 +197,10 @@ class Reader {
       m.symbols.push_back({s->name()->str(), s->minimum(), s->optimum(), s->maximum()});
     }
     read_dims(m.symbols);
-    for (size_t i = 0; header_.tensors() && i < header_.tensors()->size(); ++i) m.tensors.push_back(read_tensor(*header_.tensors()->Get(i)));
-    for (size_t i = 0; header_.steps() && i < header_.steps()->size(); ++i) m.steps.push_back(read_step(*header_.steps()->Get(i)));
+    for (size_t i = 0; header_.tensors() && i < header_.tensors()->size(); ++i)
+      m.tensors.push_back(read_tensor(*header_.tensors()->Get(i)));
+    for (size_t i = 0; header_.steps() && i < header_.steps()->size(); ++i)
+      m.steps.push_back(read_step(*header_.steps()->Get(i)));
     m.inputs = list(header_.inputs());
     m.outputs = list(header_.outputs());
     for (size_t i = 0; header_.metadata() && i < header_.metadata()->size(); ++i)
@@ -196,11 +217,13 @@ class Reader {
       if (op == Dim::Op::kConstant) {
         dims_.emplace_back(node->a());
       } else if (op == Dim::Op::kSymbol) {
-        if (node->a() < 0 || node->a() >= static_cast<int64_t>(symbols.size())) damaged(name_, "a dimension refers to a name that is missing");
+        if (node->a() < 0 || node->a() >= static_cast<int64_t>(symbols.size()))
+          damaged(name_, "a dimension refers to a name that is missing");
         dims_.push_back(Dim::symbol(symbols[node->a()].name));
       } else {
         const auto n = static_cast<int64_t>(i);
-        if (node->a() < 0 || node->a() >= n || node->b() < 0 || node->b() >= n) damaged(name_, "a dimension refers to one behind it");
+        if (node->a() < 0 || node->a() >= n || node->b() < 0 || node->b() >= n)
+          damaged(name_, "a dimension refers to one behind it");
         dims_.push_back(Dim::combine(op, dims_[node->a()], dims_[node->b()]));
       }
     }
@@ -209,15 +232,18 @@ class Reader {
   TensorDef read_tensor(const fb::Tensor& t) const {
     TensorDef def;
     def.name = text(t.name());
-    if (t.dtype() >= kDTypeCount || t.layout() > 1 || t.storage() > static_cast<uint8_t>(Storage::kConstant)) damaged(name_, "tensor '" + def.name + "' has an unknown type");
+    if (t.dtype() >= kDTypeCount || t.layout() > 1 || t.storage() > static_cast<uint8_t>(Storage::kConstant))
+      damaged(name_, "tensor '" + def.name + "' has an unknown type");
     def.dtype = static_cast<DType>(t.dtype());
     def.layout = static_cast<Layout>(t.layout());
     def.storage = static_cast<Storage>(t.storage());
     for (uint32_t d : list(t.shape())) {
-      if (d >= dims_.size()) damaged(name_, "tensor '" + def.name + "' refers to a dimension that is missing");
+      if (d >= dims_.size())
+        damaged(name_, "tensor '" + def.name + "' refers to a dimension that is missing");
       def.shape.push_back(dims_[d]);
     }
-    if (t.quant()) def.quant = {def.dtype, t.quant()->axis(), list(t.quant()->scale()), list(t.quant()->zero_point())};
+    if (t.quant())
+      def.quant = {def.dtype, t.quant()->axis(), list(t.quant()->scale()), list(t.quant()->zero_point())};
     def.parent = t.parent();
     def.channel_offset = t.channel_offset();
     if (def.storage == Storage::kConstant) def.constant = read_constant(def, t.offset());
@@ -228,7 +254,8 @@ class Reader {
     const Shape shape = evaluate(def.shape);
     const int64_t bytes = dtype_bytes(def.dtype, checked_product(shape));
     const ConstantPlace place = place_of(def.dtype);
-    if (offset % place.alignment != 0 || offset > data_.size() || checked_add(bytes, place.slack) > static_cast<int64_t>(data_.size() - offset))
+    if (offset % place.alignment != 0 || offset > data_.size() ||
+        checked_add(bytes, place.slack) > static_cast<int64_t>(data_.size() - offset))
       damaged(name_, "a constant lies outside of the file");
     return octet::Tensor::view(def.dtype, shape, static_cast<const void*>(data_.data() + offset), owner_);
   }
@@ -252,13 +279,20 @@ class Reader {
 
   Attribute read_attribute(const fb::Attribute& a) const {
     switch (a.kind()) {
-      case 0: return a.integer();
-      case 1: return a.number();
-      case 2: return text(a.text());
-      case 3: return list(a.integers());
-      case 4: return list(a.numbers());
-      case 5: return texts(a.texts());
-      default: damaged(name_, "an attribute has an unknown type");
+      case 0:
+        return a.integer();
+      case 1:
+        return a.number();
+      case 2:
+        return text(a.text());
+      case 3:
+        return list(a.integers());
+      case 4:
+        return list(a.numbers());
+      case 5:
+        return texts(a.texts());
+      default:
+        damaged(name_, "an attribute has an unknown type");
     }
   }
 
@@ -308,15 +342,21 @@ Engine Engine::load(const std::filesystem::path& path) {
   const auto file = std::make_shared<const MappedFile>(path);
   const auto bytes = file->bytes();
   const std::string name = path.string();
-  if (bytes.size() < 8 || std::memcmp(bytes.data(), kMagic, 8) != 0) fail(ErrorCode::kBadFile, "'{}' is not an Octet engine: make one with octet build", name);
+  if (bytes.size() < 8 || std::memcmp(bytes.data(), kMagic, 8) != 0)
+    fail(ErrorCode::kBadFile, "'{}' is not an Octet engine: make one with octet build", name);
   if (bytes.size() < kPrefix) damaged(name, "it is cut off");
   if (const auto format = get<uint32_t>(bytes, 8); format != kFormat)
-    fail(ErrorCode::kBadFile, "'{}' has engine format {}, this release reads {}: run octet build on the model again", name, format, kFormat);
-  if (get<uint64_t>(bytes, 16) != bytes.size()) damaged(name, fmt::format("it has {} bytes instead of {}", bytes.size(), get<uint64_t>(bytes, 16)));
-  if (get<uint64_t>(bytes, 32) != checksum(bytes.first(kHashed), bytes.subspan(kPrefix))) damaged(name, "its checksum is wrong");
+    fail(ErrorCode::kBadFile,
+         "'{}' has engine format {}, this release reads {}: run octet build on the model again", name, format,
+         kFormat);
+  if (get<uint64_t>(bytes, 16) != bytes.size())
+    damaged(name, fmt::format("it has {} bytes instead of {}", bytes.size(), get<uint64_t>(bytes, 16)));
+  if (get<uint64_t>(bytes, 32) != checksum(bytes.first(kHashed), bytes.subspan(kPrefix)))
+    damaged(name, "its checksum is wrong");
   const auto header_size = get<uint64_t>(bytes, 24);
   if (header_size > bytes.size() - kPrefix) damaged(name, "its header is cut off");
-  const auto data_start = static_cast<uint64_t>(round_up(kPrefix + static_cast<int64_t>(header_size), kAlignment));
+  const auto data_start =
+      static_cast<uint64_t>(round_up(kPrefix + static_cast<int64_t>(header_size), kAlignment));
   if (data_start > bytes.size()) damaged(name, "its data is cut off");
 
   // The verifier wants the header aligned, which its place in the file gives it (40 is a multiple of 8).

@@ -23,8 +23,10 @@ struct Comparison {
   int64_t samples = 0;
 };
 
-// Runs both over the data; a layer is a value of the same name and shape in both. Each engine runs on its own values, so that errors add up along the network
-// as they do in use. Throws Error when the models' inputs or outputs do not fit together.
-Comparison compare_engines(const engine::Engine& reference, const engine::Engine& other, const Dataset& data, const RunnerOptions& options);
+// Runs both over the data; a layer is a value of the same name and shape in both. Each engine runs on its own
+// values, so that errors add up along the network as they do in use. Throws Error when the models' inputs or
+// outputs do not fit together.
+Comparison compare_engines(const engine::Engine& reference, const engine::Engine& other, const Dataset& data,
+                           const RunnerOptions& options);
 
 }  // namespace octet

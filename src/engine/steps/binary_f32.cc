@@ -39,7 +39,8 @@ class BinaryF32Step : public Step {
     } else if (b.shape == a.shape && b.nhwc() == a.nhwc()) {
       call_.b_stride = b.nhwc() ? b.pixel_stride : pixels.channels;
     } else {
-      setup.expect(a.nhwc() && b.shape.size() == 1 && b.shape[0] == pixels.channels, "the second operand fits neither the first nor its channels");
+      setup.expect(a.nhwc() && b.shape.size() == 1 && b.shape[0] == pixels.channels,
+                   "the second operand fits neither the first nor its channels");
       call_.shape = BinaryShape::kChannel;
     }
     if (!a.nhwc()) split_plain(pixels.channels);

@@ -15,7 +15,8 @@ enum Input : size_t { kX, kWeights, kScale, kBias, kOutScale, kOutZero, kResidua
 
 class ConvStep : public Step {
  public:
-  ConvStep(const StepSetup& setup, const ConvShape& shape, int64_t in_stride, int64_t residual_stride, int64_t out_stride)
+  ConvStep(const StepSetup& setup, const ConvShape& shape, int64_t in_stride, int64_t residual_stride,
+           int64_t out_stride)
       : kernel_(kernels::choose_conv(shape, setup.isa())) {
     const bool float_output = setup.output().def->dtype == DType::kFloat32;
     call_.shape = shape;
@@ -38,12 +39,14 @@ class ConvStep : public Step {
     epilogue_.read_bias(setup, kBias, shape.out_c);
     epilogue_.read_out(setup, kOutScale, kOutZero, shape.out_c);
     const bool late = epilogue_.epilogue.function != kernels::Function::kNone && !float_output;
-    setup.expect(!late || epilogue_.epilogue.out_scale != nullptr, "a function before an 8-bit output needs out_scale and out_zero");
+    setup.expect(!late || epilogue_.epilogue.out_scale != nullptr,
+                 "a function before an 8-bit output needs out_scale and out_zero");
     if (setup.has_input(kResidual)) {
       setup.expect(!float_output, "a float output takes no residual");
       const Operand& residual = setup.input(kResidual);
       setup.expect_dtype(residual, DType::kUInt8);
-      setup.expect(residual.def->layout == setup.output().def->layout, "the residual has another layout than the output");
+      setup.expect(residual.def->layout == setup.output().def->layout,
+                   "the residual has another layout than the output");
       setup.expect_same_shape(residual, setup.output());
       epilogue_.read_residual_scale(setup, kResidualScale, shape.out_c);
       residual_ = residual.index;
@@ -78,7 +81,9 @@ void expect_output(const StepSetup& setup) {
   setup.expect(dtype == DType::kUInt8 || dtype == DType::kFloat32, "the output is neither uint8 nor float32");
 }
 
-int64_t stride_of_residual(const StepSetup& setup) { return setup.has_input(kResidual) ? setup.input(kResidual).pixel_stride : 0; }
+int64_t stride_of_residual(const StepSetup& setup) {
+  return setup.has_input(kResidual) ? setup.input(kResidual).pixel_stride : 0;
+}
 
 }  // namespace
 
@@ -97,7 +102,8 @@ std::unique_ptr<Step> prepare_gemm(const StepSetup& setup) {
   const Operand &x = setup.input(kX), &y = setup.output();
   setup.expect_dtype(x, DType::kUInt8);
   expect_output(setup);
-  setup.expect(!x.nhwc() && !y.nhwc() && x.shape.size() >= 2 && x.shape.size() == y.shape.size(), "input and output are not plain matrices");
+  setup.expect(!x.nhwc() && !y.nhwc() && x.shape.size() >= 2 && x.shape.size() == y.shape.size(),
+               "input and output are not plain matrices");
   ConvShape s;
   s.in_c = x.shape.back();
   s.out_c = y.shape.back();

@@ -10,7 +10,8 @@ namespace {
 
 class ConvF32Step : public Step {
  public:
-  ConvF32Step(const kernels::ConvF32Options& options, int32_t x, int32_t residual, int32_t y) : conv_(options), x_(x), residual_(residual), y_(y) {}
+  ConvF32Step(const kernels::ConvF32Options& options, int32_t x, int32_t residual, int32_t y)
+      : conv_(options), x_(x), residual_(residual), y_(y) {}
 
   int64_t pieces() const override { return conv_.pieces(); }
   int64_t scratch_bytes() const override { return conv_.scratch_bytes(); }
@@ -18,7 +19,8 @@ class ConvF32Step : public Step {
 
   void run(Memory memory, int64_t begin, int64_t end, int thread, std::byte* scratch) override {
     const auto* residual = residual_ < 0 ? nullptr : reinterpret_cast<const float*>(memory[residual_]);
-    conv_.run(begin, end, thread, reinterpret_cast<const float*>(memory[x_]), residual, reinterpret_cast<float*>(memory[y_]), scratch);
+    conv_.run(begin, end, thread, reinterpret_cast<const float*>(memory[x_]), residual,
+              reinterpret_cast<float*>(memory[y_]), scratch);
   }
 
  private:
@@ -70,7 +72,8 @@ std::unique_ptr<Step> prepare_gemm_f32(const StepSetup& setup) {
   const Operand &x = setup.input(0), &y = setup.output();
   setup.expect_dtype(x, DType::kFloat32);
   setup.expect_dtype(y, DType::kFloat32);
-  setup.expect(!x.nhwc() && !y.nhwc() && x.shape.size() >= 2 && x.shape.size() == y.shape.size(), "input and output are not plain matrices");
+  setup.expect(!x.nhwc() && !y.nhwc() && x.shape.size() >= 2 && x.shape.size() == y.shape.size(),
+               "input and output are not plain matrices");
   const int64_t k = x.shape.back(), channels = y.shape.back();
   setup.expect(x.count() > 0 && y.count() > 0, "a matrix is empty");
   const int64_t rows = x.count() / k;

@@ -11,7 +11,8 @@ using kernels::ConvertOp;
 
 class ConvertStep : public Step {
  public:
-  ConvertStep(const StepSetup& setup, ConvertOp op, bool flip_sign = false) : kernel_(kernels::choose_convert(setup.isa())) {
+  ConvertStep(const StepSetup& setup, ConvertOp op, bool flip_sign = false)
+      : kernel_(kernels::choose_convert(setup.isa())) {
     const Operand &x = setup.input(0), &y = setup.output();
     setup.expect_same_shape(x, y);
     call_.op = op;
@@ -41,7 +42,8 @@ class ConvertStep : public Step {
     const bool is_signed = bytes.def->dtype == DType::kInt8;
     setup.expect(!q.scale.empty(), "the 8-bit tensor has no scale");
     if (q.per_channel() && q.scale.size() > 1) {
-      setup.expect(static_cast<size_t>(q.axis) < bytes.shape.size() && bytes.shape[q.axis] == static_cast<int64_t>(q.scale.size()),
+      setup.expect(static_cast<size_t>(q.axis) < bytes.shape.size() &&
+                       bytes.shape[q.axis] == static_cast<int64_t>(q.scale.size()),
                    "the scales do not fit the tensor's axis");
       if (call_.in_layout == Layout::kNhwc || call_.out_layout == Layout::kNhwc)
         setup.expect(q.axis == 1, "a channels-last tensor has scales along its channels");
@@ -87,7 +89,9 @@ class ConvertStep : public Step {
   int32_t x_ = -1, y_ = -1;
 };
 
-bool eight_bit(const Operand& o) { return o.def->dtype == DType::kUInt8 || o.def->dtype == DType::kInt8; }
+bool eight_bit(const Operand& o) {
+  return o.def->dtype == DType::kUInt8 || o.def->dtype == DType::kInt8;
+}
 
 std::unique_ptr<ConvertStep> prepare_move(const StepSetup& setup) {
   setup.expect_arity(1, 1, 1);

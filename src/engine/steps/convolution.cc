@@ -29,15 +29,18 @@ kernels::ConvShape read_convolution(const StepSetup& setup) {
   s.pad_left = pads[1];
   s.groups = setup.int_value("group", 1, 1, std::numeric_limits<int32_t>::max());
   setup.expect(s.batch > 0 && s.in_h > 0 && s.in_w > 0, "an image is empty");
-  const auto out_side = [&](int64_t in, int64_t before, int64_t after, int64_t k, int64_t stride, int64_t dilation) {
+  const auto out_side = [&](int64_t in, int64_t before, int64_t after, int64_t k, int64_t stride,
+                            int64_t dilation) {
     const int64_t reach = (k - 1) * dilation + 1;
     setup.expect(in + before + after >= reach, "the kernel is larger than the padded image");
     return (in + before + after - reach) / stride + 1;
   };
   s.out_h = out_side(s.in_h, pads[0], pads[2], kernel[0], strides[0], dilations[0]);
   s.out_w = out_side(s.in_w, pads[1], pads[3], kernel[1], strides[1], dilations[1]);
-  setup.expect(y.shape == Shape({s.batch, s.out_c, s.out_h, s.out_w}), "the output's shape does not follow from the input's");
-  setup.expect(s.in_c > 0 && s.out_c > 0 && s.in_c % s.groups == 0 && s.out_c % s.groups == 0, "the groups do not divide the channels");
+  setup.expect(y.shape == Shape({s.batch, s.out_c, s.out_h, s.out_w}),
+               "the output's shape does not follow from the input's");
+  setup.expect(s.in_c > 0 && s.out_c > 0 && s.in_c % s.groups == 0 && s.out_c % s.groups == 0,
+               "the groups do not divide the channels");
   return s;
 }
 

@@ -7,7 +7,8 @@
 
 namespace octet::engine {
 
-// From `kernel`, `strides`, `dilations`, `pads`, `group` and the shapes of input 0 and output 0 (both channels-last), which must fit.
+// From `kernel`, `strides`, `dilations`, `pads`, `group` and the shapes of input 0 and output 0 (both
+// channels-last), which must fit.
 kernels::ConvShape read_convolution(const StepSetup& setup);
 
 }  // namespace octet::engine

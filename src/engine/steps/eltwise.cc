@@ -28,7 +28,8 @@ class EltwiseStep : public Step {
     call_.b_stride = b.pixel_stride;
     call_.out_stride = y.pixel_stride;
     if (b.shape != y.shape) {
-      setup.expect(b.shape == Shape({y.shape[0], channels, 1, 1}), "the second operand has neither the output's shape nor one pixel per image");
+      setup.expect(b.shape == Shape({y.shape[0], channels, 1, 1}),
+                   "the second operand has neither the output's shape nor one pixel per image");
       call_.broadcast = Broadcast::kImage;
     }
     a_ = a.index;
@@ -45,7 +46,8 @@ class EltwiseStep : public Step {
       read_mul(setup, channels);
     }
     const bool late = epilogue_.epilogue.function != kernels::Function::kNone && !call_.float_output;
-    setup.expect(!late || epilogue_.epilogue.out_scale != nullptr, "a function before an 8-bit output needs out_scale and out_zero");
+    setup.expect(!late || epilogue_.epilogue.out_scale != nullptr,
+                 "a function before an 8-bit output needs out_scale and out_zero");
     call_.epilogue = epilogue_.epilogue;
   }
 

@@ -3,7 +3,8 @@
 namespace octet::engine {
 
 kernels::Function function_of(const StepSetup& setup) {
-  return static_cast<kernels::Function>(setup.int_value("function", 0, 0, static_cast<int64_t>(kernels::Function::kClip)));
+  return static_cast<kernels::Function>(
+      setup.int_value("function", 0, 0, static_cast<int64_t>(kernels::Function::kClip)));
 }
 
 void EpilogueData::read_attributes(const StepSetup& setup, bool float_output) {
@@ -13,7 +14,8 @@ void EpilogueData::read_attributes(const StepSetup& setup, bool float_output) {
   epilogue.low = static_cast<uint8_t>(setup.int_value("low", 0, 0, 255));
   epilogue.high = static_cast<uint8_t>(setup.int_value("high", 255, 0, 255));
   setup.expect(epilogue.low <= epilogue.high, "'low' exceeds 'high'");
-  setup.expect(!float_output || (epilogue.low == 0 && epilogue.high == 255), "a float output has no 'low' and 'high'");
+  setup.expect(!float_output || (epilogue.low == 0 && epilogue.high == 255),
+               "a float output has no 'low' and 'high'");
 }
 
 void EpilogueData::read_scale(const StepSetup& setup, size_t input, int64_t channels) {

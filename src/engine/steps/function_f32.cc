@@ -13,7 +13,10 @@ constexpr int64_t kPixels = 64;   // pixels that are one piece
 class FunctionF32Step : public Step {
  public:
   explicit FunctionF32Step(const StepSetup& setup)
-      : function_(function_of(setup)), alpha_(setup.float_value("alpha", 0)), beta_(setup.float_value("beta", 0)), isa_(setup.isa()) {
+      : function_(function_of(setup)),
+        alpha_(setup.float_value("alpha", 0)),
+        beta_(setup.float_value("beta", 0)),
+        isa_(setup.isa()) {
     const Operand &x = setup.input(0), &y = setup.output();
     setup.expect_dtype(x, DType::kFloat32);
     setup.expect_dtype(y, DType::kFloat32);
@@ -27,7 +30,9 @@ class FunctionF32Step : public Step {
     y_ = y.index;
   }
 
-  int64_t pieces() const override { return pixels_.count == 1 ? ceil_div(pixels_.channels, kBlock) : ceil_div(pixels_.count, kPixels); }
+  int64_t pieces() const override {
+    return pixels_.count == 1 ? ceil_div(pixels_.channels, kBlock) : ceil_div(pixels_.count, kPixels);
+  }
   std::string kernel() const override { return std::string(isa_name(isa_)); }
 
   void run(Memory memory, int64_t begin, int64_t end, int /*thread*/, std::byte* /*scratch*/) override {
@@ -40,7 +45,8 @@ class FunctionF32Step : public Step {
       return;
     }
     for (int64_t p = begin * kPixels; p < std::min(end * kPixels, pixels_.count); ++p)
-      function(function_, alpha_, beta_, x + p * pixels_.in_stride, y + p * pixels_.out_stride, pixels_.channels);
+      function(function_, alpha_, beta_, x + p * pixels_.in_stride, y + p * pixels_.out_stride,
+               pixels_.channels);
   }
 
  private:

@@ -17,10 +17,14 @@ class GenericStep : public Step {
 
   std::string kernel() const override { return name_; }
 
-  void run(Memory memory, int64_t /*begin*/, int64_t /*end*/, int /*thread*/, std::byte* /*scratch*/) override {
+  void run(Memory memory, int64_t /*begin*/, int64_t /*end*/, int /*thread*/,
+           std::byte* /*scratch*/) override {
     std::vector<Tensor> in, out;
-    for (const View& v : inputs_) in.push_back(v.index < 0 ? Tensor() : Tensor::view(v.dtype, v.shape, static_cast<void*>(memory[v.index])));
-    for (const View& v : outputs_) out.push_back(Tensor::view(v.dtype, v.shape, static_cast<void*>(memory[v.index])));
+    for (const View& v : inputs_)
+      in.push_back(v.index < 0 ? Tensor()
+                               : Tensor::view(v.dtype, v.shape, static_cast<void*>(memory[v.index])));
+    for (const View& v : outputs_)
+      out.push_back(Tensor::view(v.dtype, v.shape, static_cast<void*>(memory[v.index])));
     function_(attributes_, in, out);
   }
 

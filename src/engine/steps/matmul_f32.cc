@@ -8,13 +8,17 @@ namespace {
 class MatMulF32Step : public Step {
  public:
   MatMulF32Step(const StepSetup& setup, kernels::MatMulF32 product)
-      : product_(std::move(product)), a_(setup.input(0).index), b_(setup.input(1).index), y_(setup.output().index) {}
+      : product_(std::move(product)),
+        a_(setup.input(0).index),
+        b_(setup.input(1).index),
+        y_(setup.output().index) {}
 
   int64_t pieces() const override { return product_.pieces(); }
   std::string kernel() const override { return "oneDNN sgemm"; }
 
   void run(Memory memory, int64_t begin, int64_t end, int /*thread*/, std::byte* /*scratch*/) override {
-    product_.run(begin, end, reinterpret_cast<const float*>(memory[a_]), reinterpret_cast<const float*>(memory[b_]), reinterpret_cast<float*>(memory[y_]));
+    product_.run(begin, end, reinterpret_cast<const float*>(memory[a_]),
+                 reinterpret_cast<const float*>(memory[b_]), reinterpret_cast<float*>(memory[y_]));
   }
 
  private:

@@ -10,14 +10,16 @@ namespace octet::engine {
 
 // A plain tensor is one row; a channels-last one has a row per pixel.
 struct PixelPair {
-  int64_t count = 1, channels = 0;          // rows, elements of each
-  int64_t in_stride = 0, out_stride = 0;    // elements between rows
+  int64_t count = 1, channels = 0;        // rows, elements of each
+  int64_t in_stride = 0, out_stride = 0;  // elements between rows
 };
 
 inline PixelPair pixel_pair(const StepSetup& setup, const Operand& x, const Operand& y) {
   setup.expect_same_shape(x, y);
   setup.expect(x.nhwc() == y.nhwc(), "input and output differ in layout");
-  if (x.nhwc()) return {checked_mul(checked_mul(x.shape[0], x.shape[2]), x.shape[3]), x.shape[1], x.pixel_stride, y.pixel_stride};
+  if (x.nhwc())
+    return {checked_mul(checked_mul(x.shape[0], x.shape[2]), x.shape[3]), x.shape[1], x.pixel_stride,
+            y.pixel_stride};
   const int64_t elements = x.count();
   return {1, elements, std::max<int64_t>(elements, 1), std::max<int64_t>(elements, 1)};
 }

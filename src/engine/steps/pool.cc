@@ -13,7 +13,8 @@ using kernels::PoolOp;
 
 class PoolStep : public Step {
  public:
-  PoolStep(const StepSetup& setup, PoolOp op, const Window& window) : kernel_(kernels::choose_pool(setup.isa())) {
+  PoolStep(const StepSetup& setup, PoolOp op, const Window& window)
+      : kernel_(kernels::choose_pool(setup.isa())) {
     const Operand &x = setup.input(0), &y = setup.output();
     setup.expect_nhwc(x, DType::kUInt8);
     call_.float_output = op == PoolOp::kAverage && y.def->dtype == DType::kFloat32;
@@ -41,7 +42,8 @@ class PoolStep : public Step {
     x_ = x.index;
     y_ = y.index;
     // The exact sum of a window has 32 bits.
-    const int64_t taps = checked_mul(std::min(call_.kernel_h, call_.in_h), std::min(call_.kernel_w, call_.in_w));
+    const int64_t taps =
+        checked_mul(std::min(call_.kernel_h, call_.in_h), std::min(call_.kernel_w, call_.in_w));
     setup.expect(op == PoolOp::kMax || taps <= INT32_MAX / 255, "the window is too large for an exact sum");
     if (op == PoolOp::kMax)
       setup.expect(x.def->quant == y.def->quant, "max_pool changes the quantization");
@@ -66,7 +68,8 @@ class PoolStep : public Step {
     const QuantParams& from = x.def->quant;
     const size_t channels = static_cast<size_t>(call_.channels);
     const auto zeros = setup.zero_points(x, call_.channels);
-    setup.expect(from.scale.size() == 1 || from.scale.size() == channels, "the input has the wrong number of scales");
+    setup.expect(from.scale.size() == 1 || from.scale.size() == channels,
+                 "the input has the wrong number of scales");
     const int64_t padded = round_up(std::max<int64_t>(call_.channels, 1), 64);
     zero_point_.assign(padded, 0);
     scale_.assign(padded, 0);
@@ -78,9 +81,11 @@ class PoolStep : public Step {
     if (!call_.float_output) {
       const QuantParams& to = y.def->quant;
       const auto to_zeros = setup.zero_points(y, call_.channels);
-      setup.expect(to.scale.size() == 1 || to.scale.size() == channels, "the output has the wrong number of scales");
+      setup.expect(to.scale.size() == 1 || to.scale.size() == channels,
+                   "the output has the wrong number of scales");
       for (size_t c = 0; c < channels; ++c) {
-        scale_[c] = static_cast<float>(static_cast<double>(scale_[c]) / to.scale[to.scale.size() == 1 ? 0 : c]);
+        scale_[c] =
+            static_cast<float>(static_cast<double>(scale_[c]) / to.scale[to.scale.size() == 1 ? 0 : c]);
         bias_[c] = to_zeros[c];
       }
     }

@@ -40,7 +40,9 @@ class PoolF32Step : public Step {
   }
 
   int64_t pieces() const override {
-    return kind_ == Kind::kGlobalAverage ? call_.batch * ceil_div(call_.channels, kernels::kGlobalPoolChannels) : call_.batch * call_.out_h;
+    return kind_ == Kind::kGlobalAverage
+               ? call_.batch * ceil_div(call_.channels, kernels::kGlobalPoolChannels)
+               : call_.batch * call_.out_h;
   }
   std::string kernel() const override { return std::string(isa_name(isa_)); }
 
@@ -48,9 +50,12 @@ class PoolF32Step : public Step {
     const auto* x = reinterpret_cast<const float*>(memory[x_]);
     auto* y = reinterpret_cast<float*>(memory[y_]);
     switch (kind_) {
-      case Kind::kMax: return run_max_pool_f32(call_, isa_, begin, end, x, y);
-      case Kind::kAverage: return run_average_pool_f32(call_, isa_, begin, end, x, y);
-      case Kind::kGlobalAverage: return run_global_average_pool_f32(call_, isa_, begin, end, x, y);
+      case Kind::kMax:
+        return run_max_pool_f32(call_, isa_, begin, end, x, y);
+      case Kind::kAverage:
+        return run_average_pool_f32(call_, isa_, begin, end, x, y);
+      case Kind::kGlobalAverage:
+        return run_global_average_pool_f32(call_, isa_, begin, end, x, y);
     }
   }
 

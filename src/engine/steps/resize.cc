@@ -21,7 +21,8 @@ struct AxisMap {
 float source_position(const std::string& transform, int64_t i, int64_t in, int64_t out, float scale) {
   const auto x = static_cast<float>(i);
   if (transform == "asymmetric") return x / scale;
-  if (transform == "align_corners") return out == 1 ? 0.0f : x * static_cast<float>(in - 1) / static_cast<float>(out - 1);
+  if (transform == "align_corners")
+    return out == 1 ? 0.0f : x * static_cast<float>(in - 1) / static_cast<float>(out - 1);
   if (transform == "pytorch_half_pixel" && out == 1) return 0.0f;
   return (x + 0.5f) / scale - 0.5f;
 }
@@ -63,10 +64,14 @@ class ResizeStep : public Step {
     setup.expect_nhwc(y, DType::kUInt8);
     const Shape &in = x.shape, &out = y.shape;
     setup.expect(in[0] == out[0] && in[1] == out[1], "resize changes images or channels");
-    setup.expect(in[2] > 0 && in[3] > 0 && out[2] > 0 && out[3] > 0 && std::max(in[2], in[3]) < (1 << 24), "an image is empty or too large");
-    setup.expect(x.def->quant == y.def->quant && x.def->quant.zero_point.size() == 1, "resize changes the quantization");
+    setup.expect(in[2] > 0 && in[3] > 0 && out[2] > 0 && out[3] > 0 && std::max(in[2], in[3]) < (1 << 24),
+                 "an image is empty or too large");
+    setup.expect(x.def->quant == y.def->quant && x.def->quant.zero_point.size() == 1,
+                 "resize changes the quantization");
     std::vector<float> scales = setup.attributes().get_floats("scales");
-    if (scales.empty()) scales = {static_cast<float>(out[2]) / static_cast<float>(in[2]), static_cast<float>(out[3]) / static_cast<float>(in[3])};
+    if (scales.empty())
+      scales = {static_cast<float>(out[2]) / static_cast<float>(in[2]),
+                static_cast<float>(out[3]) / static_cast<float>(in[3])};
     setup.expect(scales.size() == 2, "'scales' needs two entries");
     rows_ = axis_map(setup, mode, in[2], out[2], scales[0]);
     columns_ = axis_map(setup, mode, in[3], out[3], scales[1]);
@@ -110,8 +115,12 @@ class ResizeStep : public Step {
 
 }  // namespace
 
-std::unique_ptr<Step> prepare_resize_nearest(const StepSetup& setup) { return std::make_unique<ResizeStep>(setup, ResizeMode::kNearest); }
+std::unique_ptr<Step> prepare_resize_nearest(const StepSetup& setup) {
+  return std::make_unique<ResizeStep>(setup, ResizeMode::kNearest);
+}
 
-std::unique_ptr<Step> prepare_resize_linear(const StepSetup& setup) { return std::make_unique<ResizeStep>(setup, ResizeMode::kLinear); }
+std::unique_ptr<Step> prepare_resize_linear(const StepSetup& setup) {
+  return std::make_unique<ResizeStep>(setup, ResizeMode::kLinear);
+}
 
 }  // namespace octet::engine

@@ -13,7 +13,8 @@ struct Window {
   std::vector<int64_t> pads;                        // top, left, bottom, right
 };
 
-// From the attributes; checks that input 0 and output 0 are rank 4, agree in images and channels, and that every window touches the image.
+// From the attributes; checks that input 0 and output 0 are rank 4, agree in images and channels, and that
+// every window touches the image.
 Window read_window(const StepSetup& setup);
 
 // One window over the whole image: global pooling.

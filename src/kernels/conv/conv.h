@@ -73,8 +73,9 @@ const ConvKernel& choose_conv(const ConvShape& shape, Isa isa);
 int64_t packed_conv_bytes(const ConvShape& shape);
 void pack_conv_weights(const ConvShape& shape, const int8_t* weights, std::byte* packed);
 
-// acc_init of a call, from the packed weights: for each output channel the negative sum of zero_point[input channel] * weight.
-// `zero_point` has in_c entries; `init` has out_c entries rounded up to kChannelPad, of which the rest is zeroed.
+// acc_init of a call, from the packed weights: for each output channel the negative sum of zero_point[input
+// channel] * weight. `zero_point` has in_c entries; `init` has out_c entries rounded up to kChannelPad, of
+// which the rest is zeroed.
 void conv_acc_init(const ConvShape& shape, const std::byte* packed, const uint8_t* zero_point, int32_t* init);
 
 }  // namespace octet::kernels

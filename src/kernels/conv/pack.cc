@@ -78,7 +78,8 @@ void block_sums(const int8_t* block, std::span<const uint8_t> zero, int64_t chan
 
 }  // namespace
 
-void conv_acc_init(const ConvShape& shape, const std::byte* packed, const uint8_t* zero_point, int32_t* init) {
+void conv_acc_init(const ConvShape& shape, const std::byte* packed, const uint8_t* zero_point,
+                   int32_t* init) {
   std::fill_n(init, round_up(shape.out_c, kChannelPad), 0);
   if (shape.depthwise()) return depthwise_acc_init(shape, packed, zero_point, init);
   const PackedConv p = packed_conv(shape);

@@ -40,7 +40,8 @@ void pack_depthwise_weights(const ConvShape& shape, const int8_t* oihw, std::byt
   }
 }
 
-void depthwise_acc_init(const ConvShape& shape, const std::byte* packed, const uint8_t* zero_point, int32_t* init) {
+void depthwise_acc_init(const ConvShape& shape, const std::byte* packed, const uint8_t* zero_point,
+                        int32_t* init) {
   const int64_t vectors = shape.kernel_w * ceil_div(shape.kernel_h, 4);
   for (int64_t c = 0; c < shape.out_c; ++c) {
     const auto* w = reinterpret_cast<const int8_t*>(packed) + c / 16 * vectors * 64 + c % 16 * 4;

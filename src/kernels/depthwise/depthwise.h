@@ -20,7 +20,8 @@ int64_t packed_depthwise_bytes(const ConvShape& shape);
 void pack_depthwise_weights(const ConvShape& shape, const int8_t* oihw, std::byte* packed);
 
 // conv_acc_init for this packing; writes out_c entries of `init`.
-void depthwise_acc_init(const ConvShape& shape, const std::byte* packed, const uint8_t* zero_point, int32_t* init);
+void depthwise_acc_init(const ConvShape& shape, const std::byte* packed, const uint8_t* zero_point,
+                        int32_t* init);
 
 // Scalar definition of a whole call, for tests.
 void depthwise_reference(const ConvCall& call) noexcept;

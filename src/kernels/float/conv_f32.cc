@@ -18,8 +18,8 @@ using dnnl::memory;
 constexpr auto kF32 = memory::data_type::f32;
 // Bytes of an output band that our own passes read again: it should still be in the second-level cache.
 constexpr int64_t kBandBytes = 192 << 10;
-// A convolution above this is cut finer than one piece a thread, so that a slow core does not hold up the rest; below it the cost of
-// starting a primitive weighs more.
+// A convolution above this is cut finer than one piece a thread, so that a slow core does not hold up the
+// rest; below it the cost of starting a primitive weighs more.
 constexpr double kLargeFlops = 40e6;
 constexpr double kMinPieceFlops = 1.5e6;
 constexpr int64_t kSliceUnit = 64;
