@@ -97,7 +97,6 @@ void Context::State::allocate() {
 void Context::State::bind_outputs() {
   for (size_t i = 0; i < outputs.size(); ++i) {
     const int32_t t = model().outputs[i];
-    if (memory[t] == nullptr && checked_product(shapes[t]) > 0) continue;  // an input's, until one is given
     if (outputs[i].count() >= 0 && outputs[i].raw() == memory[t]) continue;
     outputs[i] = Tensor::view(model().tensors[t].dtype, shapes[t], static_cast<void*>(memory[t]));
   }

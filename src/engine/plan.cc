@@ -25,9 +25,9 @@ int64_t storage_bytes(const TensorDef& def, const Shape& shape) {
   return dtype_bytes(def.dtype, checked_mul(pixels, natural_pixel_stride(def.dtype, shape[1])));
 }
 
-bool needs_place(const TensorDef& def) {
+bool needs_place(const TensorDef& def, bool is_output) {
   return def.storage == Storage::kArena || def.storage == Storage::kOutput ||
-         (def.storage == Storage::kInput && dtype_bits(def.dtype) == 8);
+         (def.storage == Storage::kInput && (is_output || dtype_bits(def.dtype) == 8));
 }
 
 }  // namespace
@@ -53,7 +53,7 @@ MemoryPlan plan_memory(const Model& model, std::span<const Shape> shapes) {
 
   std::vector<Block> blocks;
   for (int32_t t = 0; t < count; ++t) {
-    if (root(t) != t || !needs_place(model.tensors[t]) || last[t] < 0) continue;
+    if (root(t) != t || !needs_place(model.tensors[t], last[t] == steps) || last[t] < 0) continue;
     const int64_t bytes = checked_add(storage_bytes(model.tensors[t], shapes[t]), kOverread);
     blocks.push_back({t, round_up(bytes, kAlignment), first[t], last[t]});
   }

@@ -17,7 +17,8 @@ struct MemoryPlan {
 
 // Offsets such that tensors whose lifetimes overlap do not share memory, each 64-byte aligned and followed by
 // room for over-reads. Largest first, each at the lowest place that is free during its lifetime. Outputs live
-// to the end; 8-bit inputs get a place (they are copied in, so that kernels may read past their end).
+// to the end; 8-bit inputs get a place (they are copied in, so that kernels may read past their end), and so
+// do inputs that are outputs too, which outlive the caller's memory.
 MemoryPlan plan_memory(const Model& model, std::span<const Shape> shapes);
 
 }  // namespace octet::engine
