@@ -137,7 +137,8 @@ class Inserter {
   }
 
   // A constant under a DequantizeLinear.
-  ValueId dequantized(const std::string& name, Tensor values, const QuantParams& q) {
+  // `name` is a copy: those of values move while values are added.
+  ValueId dequantized(std::string name, Tensor values, const QuantParams& q) {
     const ValueId stored = graph_.add_constant(name + "_quantized", std::move(values));
     const ValueId scale = graph_.add_constant(name + "_scale", scale_tensor(q));
     const ValueId zero = graph_.add_constant(name + "_zero_point", zero_tensor(q));
