@@ -153,6 +153,7 @@ void lower_concat(LoweringState& l, NodeId id) {
   }
   if (all_quantized) {
     std::vector<int32_t> inputs;
+    inputs.reserve(in.size());
     for (const auto& q : in)
       inputs.push_back(l.requantize(l.tensor(q->stored, Layout::kPlain), out->value.params, node.name));
     StepDef& step = l.add_step("generic", id, inputs, {l.make_stored(out->value, Layout::kPlain)});

@@ -83,7 +83,7 @@ std::vector<std::string> problems(const ValueStatistics& values) {
   std::vector<std::string> lines;
   for (const auto& [name, statistics] : values)
     if (const std::string problem = statistics_problem(statistics); !problem.empty())
-      lines.push_back("'" + name + "': " + problem);
+      lines.push_back(fmt::format("'{}': {}", name, problem));
   return lines;
 }
 

@@ -59,7 +59,7 @@ void Context::State::choose_shapes() {
   for (const Symbol& s : model().symbols) symbols[s.name] = s.optimum;
   for (const auto& [name, value] : options.shapes) {
     const auto found = std::find_if(model().symbols.begin(), model().symbols.end(),
-                                    [&](const Symbol& s) { return s.name == name; });
+                                    [&name = name](const Symbol& s) { return s.name == name; });
     if (found == model().symbols.end())
       fail(ErrorCode::kInvalidArgument, "the engine has no dimension named '{}'", name);
     if (value < found->minimum || value > found->maximum)

@@ -88,7 +88,7 @@ std::vector<std::string> check_node(const Node& node, const OpDef& def, int opse
   };
   for (const auto& [name, value] : node.attributes) {
     const auto found = std::ranges::find_if(
-        def.attributes, [&](const AttributeDef& a) { return a.name == name && exists(a); });
+        def.attributes, [&, &name = name](const AttributeDef& a) { return a.name == name && exists(a); });
     if (found == def.attributes.end())
       problems.push_back(fmt::format("unknown attribute '{}'", name.substr(0, 80)));
     else

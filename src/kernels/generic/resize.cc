@@ -144,11 +144,10 @@ void run_resize(const Attributes& attributes, Inputs inputs, Outputs outputs) {
   const auto floats = [&](size_t i) {
     return has(inputs, i) && inputs[i].count() > 0 ? to_float(inputs[i]) : std::vector<float>{};
   };
-  const std::vector<float> roi = floats(1), scales = floats(2);
+  const bool crop = o.coordinates == "tf_crop_and_resize";  // the others ignore roi
+  const std::vector<float> roi = crop ? floats(1) : std::vector<float>{}, scales = floats(2);
   expect(scales.empty() || scales.size() == axes.size(), "scales must have one entry per axis");
-  expect(roi.empty() || roi.size() == 2 * axes.size() || o.coordinates != "tf_crop_and_resize",
-         "roi must have two entries per axis");
-  if (o.coordinates == "tf_crop_and_resize") expect(!roi.empty(), "tf_crop_and_resize needs roi");
+  expect(!crop || roi.size() == 2 * axes.size(), "tf_crop_and_resize needs roi with two entries per axis");
   for (size_t d = 0; d < rank; ++d)
     expect(std::any_of(axes.begin(), axes.end(),
                        [&](int64_t a) { return normalize_axis(a, x.rank()) == static_cast<int64_t>(d); }) ||
