@@ -168,9 +168,12 @@ void put(std::vector<std::byte>& out, size_t at, T value) {
   fail(ErrorCode::kBadFile, "'{}' is damaged: {}. Build the engine again", name, what);
 }
 
+// Copied as bytes: the verifier does not check that the elements of a vector are aligned.
 template <typename T>
 std::vector<T> list(const flatbuffers::Vector<T>* v) {
-  return v ? std::vector<T>(v->begin(), v->end()) : std::vector<T>();
+  std::vector<T> out(v != nullptr ? v->size() : 0);
+  if (!out.empty()) std::memcpy(out.data(), v->Data(), out.size() * sizeof(T));
+  return out;
 }
 
 std::string text(const flatbuffers::String* s) {
