@@ -214,7 +214,9 @@ class Reader {
  private:
   void read_dims(const std::vector<Symbol>& symbols) {
     for (size_t i = 0; header_.dims() && i < header_.dims()->size(); ++i) {
-      const fb::DimNode* node = header_.dims()->Get(i);
+      fb::DimNode copy;  // aligned, as list() makes numbers
+      std::memcpy(&copy, header_.dims()->Data() + i * sizeof copy, sizeof copy);
+      const fb::DimNode* node = &copy;
       const auto op = static_cast<Dim::Op>(node->op());
       if (node->op() > static_cast<uint8_t>(Dim::Op::kMax)) damaged(name_, "a dimension has an unknown form");
       if (op == Dim::Op::kConstant) {
