@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "data/codecs.h"
+#include "data/jpeg.h"
 
 namespace octet {
 namespace {
@@ -46,6 +47,10 @@ bool has_image_extension(std::string_view name) {
 
 cv::Mat decode_image(std::span<const std::byte> file, const std::string& name) {
   const ImageInfo info = check_image(file, name);
+  if (info.format == "JPEG" && !info.exif) {
+    cv::Mat image = decode_plain_jpeg(file);
+    if (!image.empty()) return image;
+  }
   cv::Mat image;
   try {
     std::vector<uint8_t> png;

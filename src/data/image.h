@@ -1,4 +1,4 @@
-// Image files: checked, then decoded by OpenCV.
+// Image files: checked, then decoded by libjpeg-turbo or OpenCV.
 #pragma once
 
 #include <cstddef>
@@ -21,6 +21,7 @@ bool has_image_extension(std::string_view name);
 struct ImageInfo {
   std::string_view format;  // "JPEG"
   int64_t width = 0, height = 0;
+  bool exif = false;  // of a JPEG: has EXIF data, which may say that it is turned
 };
 
 // Walks the file's structure without decoding pixels. Throws Error "cannot decode 'NAME': ..." where the

@@ -10,6 +10,9 @@
 namespace octet {
 namespace {
 
+// Each scan of a progressive JPEG costs a pass over all pixels; encoders write about ten.
+constexpr int kMaxScans = 500;
+
 class Checker {
  public:
   Checker(std::span<const std::byte> file, const std::string& name)
@@ -70,7 +73,7 @@ class Checker {
   void jpeg() {
     info_.format = "JPEG";
     size_t at = 2;
-    bool scan = false;
+    int scans = 0;
     for (;;) {
       // In a scan, FF is followed by 0 (a data byte) or by a restart marker; anything else ends it.
       const auto* found =
@@ -91,10 +94,11 @@ class Checker {
         info_.height = big(at + 3, 2);
         info_.width = big(at + 5, 2);
       }
-      scan |= marker == 0xda;
+      if (marker == 0xe1 && length >= 8 && std::memcmp(data_ + at + 2, "Exif\0", 6) == 0) info_.exif = true;
+      if (marker == 0xda && ++scans > kMaxScans) bad(fmt::format("a JPEG of more than {} scans", kMaxScans));
       at += length;
     }
-    if (!scan || info_.width == 0) bad("a JPEG without an image");
+    if (scans == 0 || info_.width == 0) bad("a JPEG without an image");
   }
 
   void png() {

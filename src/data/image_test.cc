@@ -1,7 +1,9 @@
 #include "data/image.h"
 
 #include <map>
+#include <opencv2/imgproc.hpp>
 
+#include "data/jpeg.h"
 #include "data/test_files.h"
 
 namespace octet {
@@ -36,6 +38,34 @@ TEST_F(Images, GrayAndAlphaBecomeBgr) {
   EXPECT_EQ(decode_image(bytes_of(encoded(alpha, ".png")), "x").at<cv::Vec3b>(2, 2), (cv::Vec3b{1, 2, 3}));
   EXPECT_EQ(decode_image(bytes_of(encoded(deep, ".png")), "x").at<cv::Vec3b>(2, 2), (cv::Vec3b{9, 9, 9}));
   EXPECT_FALSE(decode_image(bytes_of(encoded(gray, ".pgm")), "x").empty());
+}
+
+TEST_F(Images, EveryKindOfJpegGivesWhatImdecodeGives) {
+  unsigned seed = 1;
+  for (const int size : {1, 7, 16, 61})
+    for (const int quality : {30, 95, 100})
+      for (const bool progressive : {false, true})
+        for (const bool gray : {false, true}) {
+          cv::Mat image = picture(size, size + 5, ++seed);
+          if (gray) cv::cvtColor(image, image, cv::COLOR_BGR2GRAY);
+          std::vector<uint8_t> bytes;
+          cv::imencode(".jpg", image, bytes,
+                       {cv::IMWRITE_JPEG_QUALITY, quality, cv::IMWRITE_JPEG_PROGRESSIVE, progressive,
+                        cv::IMWRITE_JPEG_OPTIMIZE, 1});
+          const cv::Mat plain = decode_plain_jpeg(std::as_bytes(std::span(bytes)));
+          ASSERT_FALSE(plain.empty());
+          EXPECT_EQ(cv::norm(plain, cv::imdecode(bytes, cv::IMREAD_COLOR), cv::NORM_INF), 0);
+        }
+}
+
+TEST_F(Images, JpegOfTooManyScansIsRefused) {
+  const std::string jpeg = encoded(picture(8, 8), ".jpg");
+  const std::string scan = jpeg.substr(jpeg.find("\xff\xda"), jpeg.size() - jpeg.find("\xff\xda") - 2);
+  std::string many = jpeg.substr(0, jpeg.find("\xff\xda"));
+  for (int i = 0; i < 501; ++i) many += scan;
+  many += "\xff\xd9";
+  EXPECT_EQ(error_of([&] { decode_image(std::as_bytes(std::span(many)), "x"); }),
+            "cannot decode 'x': a JPEG of more than 500 scans");
 }
 
 TEST_F(Images, ExifOrientation) {
