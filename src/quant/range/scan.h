@@ -14,6 +14,8 @@ inline constexpr int kSkip =
     2 * kBins;                        // bins from here on collect what is not binned: zeros, NaN, infinities
 inline constexpr int kSkipBins = 16;  // several, so that runs of zeros do not wait for each other
 
+inline constexpr int kIndexSlack = 16;  // index() may write so many behind the last
+
 // What a block holds. Keys are ordered like the numbers they stand for, as signed integers; only finite
 // values enter them.
 struct Summary {
@@ -36,9 +38,10 @@ struct Lanes {
 
 struct Functions {
   void (*summarize)(const float* x, int count, Summary& summary) noexcept;
-  // index[i] = trunc(x * positive) for x > 0, kBins + trunc(-x * negative) for x < 0, kSkip.. otherwise.
-  // Finite x must stay below kBins in their side.
-  void (*index)(const float* x, int count, float positive, float negative, uint16_t* index) noexcept;
+  // The bin of each value, in their order: trunc(x * positive) for x > 0, kBins + trunc(-x * negative) for
+  // x < 0; the others are left out or come as kSkip... Finite x must stay below kBins in their side. `index`
+  // has room for kBlock + kIndexSlack. Returns how many were written.
+  int (*index)(const float* x, int count, float positive, float negative, uint16_t* index) noexcept;
   // Value i goes to lane first + i (no wrap). Values must be finite.
   void (*accumulate)(const float* x, int64_t count, Lanes lanes) noexcept;
 };

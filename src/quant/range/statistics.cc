@@ -125,10 +125,11 @@ void TensorStatistics::observe_block(const float* values, int count) {
     const float low = scan::from_key(block.min_key), high = scan::from_key(block.max_key);
     if (high > 0) grow(kPositive, exponent_above(high));
     if (low < 0) grow(kNegative, exponent_above(-low));
-    uint16_t index[scan::kBlock];
-    functions_->index(values, count, bins_per_unit(kPositive), bins_per_unit(kNegative), index);
+    uint16_t index[scan::kBlock + scan::kIndexSlack];
+    const int binned =
+        functions_->index(values, count, bins_per_unit(kPositive), bins_per_unit(kNegative), index);
     uint64_t* bins = bins_.data();
-    for (int i = 0; i < count; ++i) ++bins[index[i]];
+    for (int i = 0; i < binned; ++i) ++bins[index[i]];
   }
   if (options_.channels > 0) accumulate(values, count, finite == count);
   position_ += count;
