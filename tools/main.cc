@@ -1,4 +1,6 @@
 // The command `octet`. Exit status: 0 when it worked, 1 when it did not, 2 for a wrong command line.
+#include <malloc.h>
+
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <csignal>
@@ -89,6 +91,9 @@ int run(int count, char** words) {
 }  // namespace octet::tools
 
 int main(int count, char** words) {
+  // Data sets free and allocate some megabytes for each image: give them the same pages again.
+  mallopt(M_MMAP_THRESHOLD, 32 << 20);
+  mallopt(M_TRIM_THRESHOLD, 256 << 20);
   // A closed pipe and a file that outgrows its limit shall be errors like a full disk.
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGXFSZ, SIG_IGN);
