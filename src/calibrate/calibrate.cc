@@ -2,6 +2,8 @@
 
 #include <set>
 
+#include "base/thread_pool.h"
+
 namespace octet {
 namespace {
 
@@ -74,8 +76,15 @@ std::map<std::string, TableTensor, std::less<>> choose_ranges(const ValueStatist
                                                               RangeMethod method,
                                                               const RangeOptions& options) {
   std::map<std::string, TableTensor, std::less<>> ranges;
-  for (const auto& [name, statistics] : values)
-    ranges[name] = table_tensor(statistics, choose_range(method, statistics, options));
+  std::vector<std::pair<const TensorStatistics*, TableTensor*>> work;
+  for (const auto& [name, statistics] : values) work.emplace_back(&statistics, &ranges[name]);
+  ThreadPool pool(available_cpus());
+  pool.parallel_for(static_cast<int64_t>(work.size()), 1, [&](int64_t begin, int64_t end, int) {
+    for (int64_t i = begin; i < end; ++i) {
+      const auto& [statistics, range] = work[static_cast<size_t>(i)];
+      *range = table_tensor(*statistics, choose_range(method, *statistics, options));
+    }
+  });
   return ranges;
 }
 
