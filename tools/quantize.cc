@@ -98,21 +98,22 @@ Quantized quantize(const Arguments& arguments, FloatModel& model, Progress& prog
   }
   const CalibrationTable& table = result.calibrated.table;
   result.graph = model.graph;
+  const ActivationParams params = tensor_params(model.graph, result.placement, options,
+                                                [&](const std::string& value) -> std::optional<Range> {
+                                                  const auto found = table.tensors.find(value);
+                                                  if (found == table.tensors.end()) return {};
+                                                  return found->second.range;
+                                                });
   if (arguments.bias_correction && arguments.effort != "fast" && !arguments.data.data.empty()) {
     const auto data = arguments.data.open(preprocess, kCorrectionSamples);
     const auto names = weighted_inputs(model.graph, result.placement);
     const ChannelMeans means =
         observe_channel_means(float_engine, *data, names, arguments.common.runner(progress, "correcting"));
-    result.corrected = correct_biases(result.graph, result.placement, options, means);
+    result.corrected = correct_biases(result.graph, result.placement, options, params, means);
   }
   if (arguments.bias_correction && arguments.effort != "fast" && arguments.data.data.empty())
     note("without --data the biases stay as they are; correcting them takes a few images");
-  result.layers = insert_qdq(result.graph, result.placement, options,
-                             [&](const std::string& value) -> std::optional<Range> {
-                               const auto found = table.tensors.find(value);
-                               if (found == table.tensors.end()) return {};
-                               return found->second.range;
-                             });
+  result.layers = insert_qdq(result.graph, result.placement, options, params);
   store_metadata(result.graph, arguments, table);
   if (arguments.effort == "fast") {
     result.float_nodes = float_nodes(model.graph, result.placement, nullptr);

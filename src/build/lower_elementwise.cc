@@ -28,32 +28,45 @@ bool lower_in_integers(LoweringState& l, const NodeGroup& group) {
 
   const auto out = l.requantized(group.output);
   const ActivationSpec spec = group.activation.value_or(ActivationSpec{});
-  const bool clip = spec.function == Function::kRelu || spec.function == Function::kClip;
-  const ActivationSpec function = out && clip ? ActivationSpec{} : spec;
+  const auto saturation = out ? saturation_of(spec, out->value.params) : std::nullopt;
+  const ActivationSpec function = saturation ? ActivationSpec{} : spec;
   const bool early = out && function.function == Function::kNone;
-  const double sy = out ? out->value.params.scale[0] : 1, zy = out ? out->value.params.zero_point[0] : 0;
-  const double divisor = early ? sy : 1, sa = a->params.scale[0], sb = b->params.scale[0];
-  const double za = a->params.zero_point[0], zb = b->params.zero_point[0];
-  const auto number = [&](const char* what, double value) {
-    return l.constant(node.name + "/" + what, {static_cast<float>(value)});
+  const QuantParams *pa = &a->params, *pb = &b->params, *py = out ? &out->value.params : nullptr;
+  const auto sa = [=](size_t c) { return scale_at(*pa, c); };
+  const auto sb = [=](size_t c) { return scale_at(*pb, c); };
+  const auto sy = [=](size_t c) { return py ? scale_at(*py, c) : 1.0; };
+  const auto zy = [=](size_t c) { return py ? zero_at(*py, c) : 0.0; };
+  const auto divisor = [=](size_t c) { return early ? sy(c) : 1.0; };
+  // One number, or one per channel where something has a scale per channel.
+  size_t count = 1;
+  for (const QuantParams* p : {pa, pb, py})
+    if (p && p->per_channel()) count = p->scale.size();
+  const auto number = [&](const char* what, auto value) {
+    std::vector<float> values;
+    for (size_t c = 0; c < count; ++c) values.push_back(static_cast<float>(value(c)));
+    return l.constant(node.name + "/" + what, values);
   };
 
   const int32_t ta = l.tensor(a->stored, Layout::kNhwc), tb = l.tensor(b->stored, Layout::kNhwc);
   const int32_t y =
       out ? l.make_stored(out->value, Layout::kNhwc) : l.make(group.output, DType::kFloat32, Layout::kNhwc);
-  const int32_t late_scale = out && !early ? number("out_scale", 1 / sy) : -1;
+  const bool late = out && !early;
+  const int32_t late_scale = late ? number("out_scale", [=](size_t c) { return 1 / sy(c); }) : -1;
   std::vector<int32_t> inputs;
   if (node.is("Add")) {
-    const double bias = -(za * sa + zb * sb) / divisor + (early ? zy : 0);
+    const auto bias = [=](size_t c) {
+      return -(zero_at(*pa, c) * sa(c) + zero_at(*pb, c) * sb(c)) / divisor(c) + (early ? zy(c) : 0);
+    };
     inputs = {ta,
               tb,
-              number("a_scale", sa / divisor),
-              number("b_scale", sb / divisor),
+              number("a_scale", [=](size_t c) { return sa(c) / divisor(c); }),
+              number("b_scale", [=](size_t c) { return sb(c) / divisor(c); }),
               number("bias", bias),
               late_scale,
-              out && !early ? number("out_zero", zy) : -1};
+              late ? number("out_zero", zy) : -1};
   } else {
-    inputs = {ta, tb, number("scale", sa * sb / divisor), number("out_zero", zy), late_scale};
+    inputs = {ta, tb, number("scale", [=](size_t c) { return sa(c) * sb(c) / divisor(c); }),
+              number("out_zero", zy), late_scale};
   }
   StepDef& step = l.add_step(node.is("Add") ? "add" : "mul", group.root, inputs, {y});
   if (function.function != Function::kNone) {
@@ -61,13 +74,9 @@ bool lower_in_integers(LoweringState& l, const NodeGroup& group) {
     step.attributes.set("alpha", function.alpha);
     step.attributes.set("beta", function.beta);
   }
-  if (out && clip) {
-    const QuantParams& q = out->value.params;
-    const auto level = [&](float x) {
-      return static_cast<int64_t>(quantize_one(x, q.scale[0], q.zero_point[0], {0, 255}));
-    };
-    step.attributes.set("low", level(spec.function == Function::kRelu ? 0 : spec.alpha));
-    if (spec.function == Function::kClip) step.attributes.set("high", level(spec.beta));
+  if (saturation) {
+    if (saturation->low > 0) step.attributes.set("low", saturation->low);
+    if (saturation->high < 255) step.attributes.set("high", saturation->high);
   }
   step.nodes.clear();
   for (NodeId n : group.nodes) step.nodes.push_back(g.node(n).name);
@@ -75,6 +84,25 @@ bool lower_in_integers(LoweringState& l, const NodeGroup& group) {
   if (out) l.mark_done(out->node);
   return true;
 }
+
+}  // namespace
+
+std::optional<Saturation> saturation_of(const ActivationSpec& spec, const QuantParams& q) {
+  if (spec.function != Function::kRelu && spec.function != Function::kClip) return {};
+  const auto levels = [&](size_t c) {
+    const auto level = [&](float x) {
+      return static_cast<int64_t>(quantize_one(x, q.scale[c], q.zero_point[c], {0, 255}));
+    };
+    return spec.function == Function::kRelu ? Saturation{level(0), 255}
+                                            : Saturation{level(spec.alpha), level(spec.beta)};
+  };
+  const Saturation first = levels(0);
+  for (size_t c = 1; c < q.scale.size(); ++c)
+    if (levels(c) != first) return {};
+  return first;
+}
+
+namespace {
 
 // Elements of a constant that is one number, or one per channel of a rank-4 value, in a form that binary_f32
 // takes.
@@ -144,7 +172,7 @@ void lower_activation(LoweringState& l, NodeId id) {
   if (!spec || l.graph().value(x).dtype != DType::kFloat32) return lower_generic(l, id);
   const auto in = l.quantized(x);
   const auto out = l.requantized(y);
-  if (in && out) {
+  if (in && out && !in->params.per_channel() && !out->value.params.per_channel()) {
     const int32_t from = l.tensor_any(in->stored);
     const int32_t to = l.make_stored(out->value, l.layout_of(from));
     Tensor table(DType::kUInt8, {256});

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "build/lowering.h"
+#include "passes/channels.h"
 
 namespace octet {
 
@@ -21,11 +22,13 @@ std::optional<MovedValue> moved_value(LoweringState& l, const Node& node, Layout
   const auto in = l.quantized(node.inputs[0]);
   auto out = l.requantized(node.outputs[0]);
   if (!in || !out) return {};
+  const auto params = moved_params(l.graph(), node, 0, in->params);
+  if (!params) return {};
   MovedValue m;
   m.from = l.tensor(in->stored, layout);
-  m.rescale = in->params != out->value.params;
+  m.rescale = *params != out->value.params;
   m.to = m.rescale ? l.make_temporary(node.name + "/partial", DType::kUInt8, layout, l.dims(node.outputs[0]),
-                                      in->params)
+                                      *params)
                    : l.make_stored(out->value, layout);
   m.out = std::move(out);
   return m;
@@ -141,7 +144,8 @@ void lower_concat(LoweringState& l, NodeId id) {
       channel += l.dims(v)[1].value();
       if (p.parent == root && p.channel_offset == at) continue;  // written in place
       const int32_t view =
-          l.make_channel_view(g.value(v).name + "_in_" + node.name, root, at, l.dims(v), dtype, params);
+          l.make_channel_view(g.value(v).name + "_in_" + node.name, root, at, l.dims(v), dtype,
+                              channel_slice(params, channel - l.dims(v)[1].value(), l.dims(v)[1].value()));
       if (all_quantized) {
         l.requantize_into(part, view, id);
       } else {
@@ -151,7 +155,7 @@ void lower_concat(LoweringState& l, NodeId id) {
     if (out && all_quantized) l.mark_done(out->node);
     return;
   }
-  if (all_quantized) {
+  if (all_quantized && !out->value.params.per_channel()) {
     std::vector<int32_t> inputs;
     inputs.reserve(in.size());
     for (const auto& q : in)
@@ -170,7 +174,8 @@ void lower_reshape(LoweringState& l, NodeId id) {
   const Node& node = l.graph().node(id);
   const ValueId x = node.inputs[0], y = node.outputs[0];
   const auto in = l.quantized(x);
-  if (const auto out = l.requantized(y); in && out && in->params == out->value.params) {
+  if (const auto out = l.requantized(y);
+      in && out && in->params == out->value.params && !in->params.per_channel()) {
     l.make_view(out->value.stored, l.tensor(in->stored, Layout::kPlain));
     l.mark_done(out->node);
     return;

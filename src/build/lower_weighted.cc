@@ -5,6 +5,7 @@
 #include "build/lowering.h"
 #include "kernels/conv/conv.h"
 #include "kernels/depthwise/depthwise.h"
+#include "passes/layer_weights.h"
 
 namespace octet {
 namespace {
@@ -64,18 +65,38 @@ Tensor transpose(const Tensor& t) {
   return out;
 }
 
+// Sets x_scale of weights that a `divisor` may divide; false where integers cannot express them.
+bool input_factors(const QuantParams& x, const Weighted& w, const Tensor* divisor, IntegerWeights& weights) {
+  const Shape& shape = weights.values.shape();
+  const auto inputs = static_cast<int64_t>(x.scale.size());
+  weights.x_scale.assign(shape[0], x.scale[0]);
+  if (divisor != nullptr) {
+    // Exactly the scales of the channels, along the weights' second axis.
+    Shape expected(shape.size(), 1);
+    expected[w.transposed ? 0 : 1] = inputs;
+    weights.x_scale.assign(shape[0], 1);
+    return x.per_channel() && w.groups == 1 && inputs == shape[1] && divisor->dtype() == DType::kFloat32 &&
+           divisor->shape() == expected &&
+           std::equal(x.scale.begin(), x.scale.end(), divisor->as<float>().begin());
+  }
+  if (!x.per_channel()) return true;
+  if (w.groups == 1 || shape[1] != 1 || inputs != w.groups) return false;
+  for (int64_t o = 0; o < shape[0]; ++o) weights.x_scale[o] = x.scale[o / (shape[0] / inputs)];
+  return true;
+}
+
 // 8-bit weights under a DequantizeLinear with one scale, or one per output channel, and zero-points that int8
 // can do without.
-std::optional<IntegerWeights> integer_weights(const LoweringState& l, const Weighted& w,
+std::optional<IntegerWeights> integer_weights(const LoweringState& l, const Weighted& w, const QuantParams& x,
                                               std::string& why_not) {
   const Graph& g = l.graph();
-  const Node* dq = g.producer(w.weights);
   const auto refuse = [&](std::string why) {
     why_not = std::move(why);
     return std::optional<IntegerWeights>();
   };
-  if (dq == nullptr || !dq->is("DequantizeLinear") || !g.is_constant(dq->inputs[0]))
-    return refuse("its weights are not 8-bit");
+  const auto found = dequantized_weights(g, w.weights);
+  if (!found) return refuse("its weights are not 8-bit");
+  const Node* dq = found->dequantize;
   const Tensor& stored = *g.value(dq->inputs[0]).constant;
   if (stored.dtype() != DType::kInt8 && stored.dtype() != DType::kUInt8)
     return refuse("its weights are " + std::string(dtype_name(stored.dtype())));
@@ -106,6 +127,9 @@ std::optional<IntegerWeights> integer_weights(const LoweringState& l, const Weig
   }
   out.scale.resize(channels);
   for (int64_t c = 0; c < channels; ++c) out.scale[c] = scale[scale.size() == 1 ? 0 : c];
+  const Tensor* divisor = found->divisor == kNoId ? nullptr : &*g.value(found->divisor).constant;
+  if (!input_factors(x, w, divisor, out))
+    return refuse("its weights do not absorb the scales of its input's channels");
   return out;
 }
 
@@ -130,23 +154,6 @@ bool sums_fit(const Tensor& weights) {
     if (sum * 255 > INT32_MAX) return false;
   }
   return true;
-}
-
-struct Saturation {
-  int64_t low = 0, high = 255;
-};
-
-// ReLU or clip as saturation of the 8-bit output.
-Saturation saturation_of(const ActivationSpec& spec, const QuantParams& q) {
-  const auto level = [&](float x) {
-    return static_cast<int64_t>(quantize_one(x, q.scale[0], q.zero_point[0], {0, 255}));
-  };
-  if (spec.function == Function::kRelu) return {level(0), 255};
-  return {level(spec.alpha), level(spec.beta)};
-}
-
-bool saturates(const ActivationSpec& spec) {
-  return spec.function == Function::kRelu || spec.function == Function::kClip;
 }
 
 void set_geometry(StepDef& step, const Weighted& w) {
@@ -199,7 +206,9 @@ class IntegerLowering {
   void run() {
     auto out = l_.requantized(group_.output);
     const auto residual = l_.quantized(group_.residual);
-    const bool fuse_residual = group_.residual != kNoId && residual && out;
+    // A last clip must be one saturation of all channels.
+    const bool clips = out && group_.final_clip && !saturation_of(*group_.final_clip, out->value.params);
+    const bool fuse_residual = group_.residual != kNoId && residual && out && !clips;
     if (group_.residual != kNoId && !fuse_residual) out.reset();
     const Layout layout = w_.gemm ? Layout::kPlain : Layout::kNhwc;
     const int32_t x = l_.tensor(x_.stored, layout);
@@ -224,41 +233,42 @@ class IntegerLowering {
     const int64_t channels = weights_.values.shape()[0];
     const ActivationSpec before = group_.activation.value_or(ActivationSpec{});
     // A clip is saturation when nothing comes between it and the rounding.
-    const bool clip_saturates = out && residual < 0 && saturates(before);
-    const ActivationSpec function = clip_saturates ? ActivationSpec{} : before;
-    Saturation range;
-    if (clip_saturates) range = saturation_of(before, *out);
-    if (out && group_.final_clip) range = saturation_of(*group_.final_clip, *out);
+    const auto saturation = out && residual < 0 ? saturation_of(before, *out) : std::nullopt;
+    const ActivationSpec function = saturation ? ActivationSpec{} : before;
+    Saturation range = saturation.value_or(Saturation{});
+    if (out && group_.final_clip) range = *saturation_of(*group_.final_clip, *out);
 
-    const double zero =
-        out ? out->zero_point[0] - (residual_params
-                                        ? residual_params->zero_point[0] *
-                                              static_cast<double>(residual_params->scale[0]) / out->scale[0]
-                                        : 0)
-            : 0;
-    const bool requantize_early = out && function.function == Function::kNone;
-    const double divisor = requantize_early ? out->scale[0] : 1;
+    const bool early = out && function.function == Function::kNone, late = out && !early;
     std::vector<float> scale(channels), bias(channels);
+    // One entry where one is enough.
+    const bool several = out && (out->per_channel() || (residual_params && residual_params->per_channel()));
+    const int64_t entries = several ? channels : 1;
+    std::vector<float> out_scale(entries), out_zero(entries), residual_scale(entries);
     for (int64_t c = 0; c < channels; ++c) {
-      scale[c] = static_cast<float>(static_cast<double>(w_.alpha) * x_.params.scale[0] * weights_.scale[c] /
+      const double sy = out ? scale_at(*out, c) : 1;
+      const double residual_factor = residual_params ? scale_at(*residual_params, c) / sy : 0;
+      const double zero =
+          (out ? zero_at(*out, c) : 0) -
+          (residual_params ? zero_at(*residual_params, c) * scale_at(*residual_params, c) / sy : 0);
+      const double divisor = early ? sy : 1;
+      scale[c] = static_cast<float>(static_cast<double>(w_.alpha) * weights_.x_scale[c] * weights_.scale[c] /
                                     divisor);
-      bias[c] = static_cast<float>(bias_[c] / divisor + (requantize_early ? zero : 0));
+      bias[c] = static_cast<float>(bias_[c] / divisor + (early ? zero : 0));
+      if (c >= entries) continue;
+      out_scale[c] = static_cast<float>(1.0 / sy);
+      out_zero[c] = static_cast<float>(zero);
+      residual_scale[c] = static_cast<float>(residual_factor);
     }
     const std::string name = w_.node->name;
-    const bool late = out && !requantize_early;
     const std::vector<int32_t> inputs{
         x,
         l_.constant(name + "/weights", packed()),
         l_.constant(name + "/scale", scale),
         l_.constant(name + "/bias", bias),
-        late ? l_.constant(name + "/out_scale", {static_cast<float>(1.0 / out->scale[0])}) : -1,
-        late ? l_.constant(name + "/out_zero", {static_cast<float>(zero)}) : -1,
+        late ? l_.constant(name + "/out_scale", out_scale) : -1,
+        late ? l_.constant(name + "/out_zero", out_zero) : -1,
         residual,
-        residual_params
-            ? l_.constant(
-                  name + "/residual_scale",
-                  {static_cast<float>(static_cast<double>(residual_params->scale[0]) / out->scale[0])})
-            : -1,
+        residual_params ? l_.constant(name + "/residual_scale", residual_scale) : -1,
     };
     StepDef& step = l_.add_step(w_.gemm ? "gemm" : "conv", group_.root, inputs, {y});
     set_geometry(step, w_);
@@ -358,7 +368,7 @@ void lower_weighted(LoweringState& l, const NodeGroup& group) {
 
   std::string reason;
   const auto x = l.quantized(w->x);
-  auto weights = integer_weights(l, *w, reason);
+  auto weights = x ? integer_weights(l, *w, x->params, reason) : std::nullopt;
   if (x && weights && sums_fit(weights->values))
     return IntegerLowering(l, group, *w, *x, std::move(*weights), *bias).run();
   if (x && weights) reason = "its sums could exceed 32 bits";

@@ -6,6 +6,8 @@
 #include "base/checked.h"
 #include "kernels/simd/function.h"
 #include "passes/canonicalize.h"
+#include "passes/channels.h"
+#include "passes/layer_weights.h"
 
 namespace octet {
 namespace {
@@ -130,8 +132,8 @@ void LoweringState::plan_concats() {
       const Dim c = dims(v)[1];
       if (!c.known()) break;
       const auto in = quantized(v);
-      const bool fits =
-          out ? in && in->params == out->value.params : !in && graph_.value(v).dtype == DType::kFloat32;
+      const bool fits = out ? in && in->params == channel_slice(out->value.params, channel, c.value())
+                            : !in && graph_.value(v).dtype == DType::kFloat32;
       const ValueId part = out && in ? in->stored : v;
       if (fits && !graph_.is_constant(part) && graph_.value(part).producer != kNoId &&
           !graph_.is_output(part))
@@ -156,6 +158,7 @@ void LoweringState::lower(NodeId id) {
 
 void LoweringState::lower_single(NodeId id) {
   const Node& node = graph_.node(id);
+  if (node.is("Div") && constant_floats(node.outputs[0])) return;  // read where the weights are
   const OpDef* op = find_op(node.op, node.domain);
   if (op == nullptr)
     fail(ErrorCode::kUnsupported, "node '{}': operator {} cannot be built", node.name, node.op);
@@ -204,12 +207,25 @@ std::optional<QuantParams> LoweringState::tensor_params(const Node& node, ValueI
   if (dtype != DType::kUInt8 && dtype != DType::kInt8) return {};
   if (!graph_.is_constant(node.inputs[1])) return {};
   const Tensor& scale = *graph_.value(node.inputs[1]).constant;
-  if (scale.count() != 1 || scale.dtype() != DType::kFloat32) return {};
+  if (scale.dtype() != DType::kFloat32 || node.attributes.get_int("block_size", 0) != 0) return {};
   const bool has_zero = node.inputs.size() > 2 && node.inputs[2] != kNoId;
   if (has_zero && !graph_.is_constant(node.inputs[2])) return {};
-  int32_t zero = has_zero ? static_cast<int32_t>(to_int64(*graph_.value(node.inputs[2]).constant).at(0)) : 0;
-  if (dtype == DType::kInt8) zero += 128;
-  QuantParams params{DType::kUInt8, -1, {scale.as<float>()[0]}, {zero}};
+  QuantParams params{DType::kUInt8, -1, to_float(scale), {}};
+  if (scale.count() != 1) {
+    const auto rank = static_cast<int64_t>(dims(stored).size());
+    int64_t axis = node.attributes.get_int("axis", 1);
+    if (axis < 0) axis += rank;
+    if (axis != 1 || rank < 2 || scale.shape() != Shape{scale.count()} ||
+        dims(stored)[1] != Dim(scale.count()))
+      return {};
+    params.axis = 1;
+  }
+  params.zero_point.assign(params.scale.size(), dtype == DType::kInt8 ? 128 : 0);
+  if (has_zero) {
+    const auto zeros = to_int64(*graph_.value(node.inputs[2]).constant);
+    if (zeros.size() != params.scale.size()) return {};
+    for (size_t i = 0; i < zeros.size(); ++i) params.zero_point[i] += static_cast<int32_t>(zeros[i]);
+  }
   validate(params, "node '" + node.name + "'");
   return params;
 }
@@ -245,8 +261,9 @@ std::optional<LoweringState::Requantized> LoweringState::requantized(ValueId val
 std::optional<Tensor> LoweringState::constant_floats(ValueId value) const {
   if (value == kNoId) return {};
   if (graph_.is_constant(value)) return graph_.value(value).constant;
-  const Node* dq = graph_.producer(value);
-  if (dq == nullptr || !dq->is("DequantizeLinear")) return {};
+  const auto found = dequantized_weights(graph_, value);
+  if (!found) return {};
+  const Node* dq = found->dequantize;
   std::vector<Tensor> inputs;
   for (ValueId v : dq->inputs) {
     if (v != kNoId && !graph_.is_constant(v)) return {};
@@ -254,7 +271,12 @@ std::optional<Tensor> LoweringState::constant_floats(ValueId value) const {
   }
   std::vector<Tensor> outputs{Tensor(DType::kFloat32, inputs[0].shape())};
   find_op("DequantizeLinear")->run(dq->attributes, inputs, outputs);
-  return outputs[0];
+  if (found->divisor == kNoId) return outputs[0];
+  if (!graph_.value(value).shape || !all_known(dims(value))) return {};
+  const std::vector<Tensor> operands{outputs[0], *graph_.value(found->divisor).constant};
+  std::vector<Tensor> quotient{Tensor(DType::kFloat32, evaluate(dims(value)))};
+  find_op("Div")->run({}, operands, quotient);
+  return quotient[0];
 }
 
 std::string LoweringState::float_reason(const Node& node) const {

@@ -21,10 +21,13 @@ struct QuantizedValue {
   QuantParams params;
 };
 
-// Constant weights in 8 bits: int8, [output channel][...], one scale per output channel.
+// Constant weights in 8 bits: int8, [output channel][...], one scale per output channel. `x_scale` is what
+// the input adds to it: its scale, for a depthwise convolution that of the output channel's input, or 1 where
+// the integers stand for weights times the scales of the input's channels.
 struct IntegerWeights {
   Tensor values;
   std::vector<float> scale;
+  std::vector<double> x_scale;
 };
 
 class LoweringState {
@@ -34,7 +37,8 @@ class LoweringState {
 
   // --- reading the graph
   const Graph& graph() const { return graph_; }
-  // The 8-bit form of a float value made by a DequantizeLinear of a variable, per tensor.
+  // The 8-bit form of a float value made by a DequantizeLinear of a variable, per tensor or per channel (axis
+  // 1).
   std::optional<QuantizedValue> quantized(ValueId value) const;
   // The QuantizeLinear that is the only reader of a float value, with the 8-bit value it makes.
   struct Requantized {
@@ -42,12 +46,12 @@ class LoweringState {
     QuantizedValue value;
   };
   std::optional<Requantized> requantized(ValueId value) const;
-  // The per-tensor u8 parameters of a QuantizeLinear or DequantizeLinear whose 8-bit side is `stored`;
+  // The u8 parameters of a QuantizeLinear or DequantizeLinear whose 8-bit side is `stored`;
   // nullopt when they are of another kind.
   std::optional<QuantParams> tensor_params(const Node& node, ValueId stored) const;
   // Those that the 8-bit value was made with: the writer's, or for an input the first reader's.
   std::optional<QuantParams> stored_params(ValueId stored) const;
-  // A float constant, also one under a DequantizeLinear.
+  // A float constant, also one under a DequantizeLinear, and weights that a Div behind it divides.
   std::optional<Tensor> constant_floats(ValueId value) const;
   bool is_quantized_model() const { return quantized_model_; }
   const Dims& dims(ValueId value) const { return *graph_.value(value).shape; }
@@ -88,13 +92,14 @@ class LoweringState {
   void mark_done(NodeId node) { done_.insert(node); }
   // The float steps' reason, from what is known of the node.
   std::string float_reason(const Node& node) const;
-  // Adds a step that turns 8-bit values of one scale into those of another.
+  // Adds steps that turn 8-bit values of one scale (or of one scale per channel) into those of another.
   int32_t requantize(int32_t from, const QuantParams& to, const std::string& name);
   void requantize_into(int32_t from, int32_t to, NodeId node);
 
   engine::Model& model() { return model_; }
 
  private:
+  void requantize_channels(int32_t from, int32_t to, NodeId node);
   void add_inputs();
   void add_outputs();
   void plan_concats();
@@ -117,6 +122,22 @@ class LoweringState {
   std::map<ValueId, Place> concat_place_;  // values that are written straight into a concatenation
   std::set<NodeId> done_;
 };
+
+// Limits of an 8-bit output.
+struct Saturation {
+  int64_t low = 0, high = 255;
+  friend bool operator==(const Saturation&, const Saturation&) = default;
+};
+// ReLU or clip as saturation of an 8-bit output; nullopt for other functions, and where channels differ.
+std::optional<Saturation> saturation_of(const ActivationSpec& spec, const QuantParams& q);
+
+// Of one channel, also where all share one.
+inline double scale_at(const QuantParams& q, size_t channel) {
+  return q.scale[q.per_channel() ? channel : 0];
+}
+inline double zero_at(const QuantParams& q, size_t channel) {
+  return q.zero_point[q.per_channel() ? channel : 0];
+}
 
 // Each lowers one node or group; lower_node's are chosen by OpDef::lowering.
 void lower_weighted(LoweringState& l, const NodeGroup& group);

@@ -160,6 +160,7 @@ void LoweringState::requantize_into(int32_t from, int32_t to, NodeId node) {
     set_precision(add_step("copy", node, {from}, {to}), "int8");
     return;
   }
+  if (a.per_channel() || b.per_channel()) return requantize_channels(from, to, node);
   Tensor table(DType::kUInt8, {256});
   for (int q = 0; q < 256; ++q)
     table.as<uint8_t>()[q] = static_cast<uint8_t>(quantize_one(
@@ -167,6 +168,21 @@ void LoweringState::requantize_into(int32_t from, int32_t to, NodeId node) {
   set_precision(
       add_step("lut", node, {from, constant(model_.tensors[to].name + "_table", std::move(table))}, {to}),
       "int8");
+}
+
+void LoweringState::requantize_channels(int32_t from, int32_t to, NodeId node) {
+  if (layout_of(from) == Layout::kNhwc && layout_of(to) == Layout::kNhwc) {
+    // The mean of one pixel.
+    StepDef& step = add_step("average_pool", node, {from}, {to});
+    for (const char* name : {"kernel", "strides", "dilations"})
+      step.attributes.set(name, std::vector<int64_t>{1, 1});
+    step.attributes.set("pads", std::vector<int64_t>{0, 0, 0, 0});
+    return set_precision(step, "int8");
+  }
+  const int32_t real = make_temporary(model_.tensors[to].name + "_real", DType::kFloat32, layout_of(from),
+                                      model_.tensors[from].shape);
+  set_precision(add_step("dequantize", node, {from}, {real}), "int8");
+  set_precision(add_step("quantize", node, {real}, {to}), "int8");
 }
 
 int32_t LoweringState::requantize(int32_t from, const QuantParams& to, const std::string& name) {

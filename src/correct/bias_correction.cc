@@ -77,10 +77,10 @@ std::vector<double> tap_shares(const Graph& graph, const Node& conv, int64_t ker
 
 // How much the mean of each output channel moves.
 std::vector<double> mean_shift(const Graph& graph, const Node& node, const Tensor& weights,
-                               const QuantizedWeights& q, const std::vector<double>& means) {
+                               const Tensor& rounded_weights, const std::vector<double>& means) {
   const Shape& shape = weights.shape();
   const auto w = weights.as<float>();
-  const auto rounded = q.values.as<int8_t>();
+  const auto rounded = rounded_weights.as<float>();
   const bool conv = node.is("Conv");
   const int axis = weight_axis(graph, node);
   const int64_t channels = shape[axis];
@@ -91,15 +91,13 @@ std::vector<double> mean_shift(const Graph& graph, const Node& node, const Tenso
   const auto taps = static_cast<int64_t>(shares.size());
   if (static_cast<int64_t>(means.size()) != inputs * groups) return {};
   std::vector<double> shift(channels, 0);
-  for (int64_t o = 0; o < channels; ++o) {
-    const double scale = q.params.scale[q.params.per_channel() ? o : 0];
+  for (int64_t o = 0; o < channels; ++o)
     for (int64_t i = 0; i < inputs; ++i)
       for (int64_t t = 0; t < taps; ++t) {
         const int64_t at = conv ? (o * inputs + i) * taps + t : axis == 0 ? o * inputs + i : i * channels + o;
         const int64_t input = conv ? o / (channels / groups) * inputs + i : i;
-        shift[o] += (rounded[at] * scale - w[at]) * means[input] * shares[t];
+        shift[o] += (static_cast<double>(rounded[at]) - w[at]) * means[input] * shares[t];
       }
-  }
   return shift;
 }
 
@@ -112,7 +110,8 @@ std::vector<float> bias_of(const Graph& graph, const Node& node, int64_t channel
   return to_float(bias);
 }
 
-bool correct(Graph& graph, NodeId id, const QuantizeOptions& options, const ChannelMeans& means) {
+bool correct(Graph& graph, NodeId id, const QuantizeOptions& options, const ActivationParams& params,
+             const ChannelMeans& means) {
   const Node node = graph.node(id);
   const bool plain_gemm = node.is("Gemm") && node.attributes.get_float("alpha", 1) == 1 &&
                           node.attributes.get_float("beta", 1) == 1;
@@ -123,8 +122,11 @@ bool correct(Graph& graph, NodeId id, const QuantizeOptions& options, const Chan
   const int axis = weight_axis(graph, node);
   std::vector<float> bias = bias_of(graph, node, weights.shape()[axis]);
   if (bias.empty()) return false;
-  const std::vector<double> shift = mean_shift(
-      graph, node, weights, quantize_weights(weights, options.weights_per_tensor ? -1 : axis), input_means);
+  const WeightTransform transform = weight_transform(graph, id, options, params);
+  const QuantizedWeights rounded =
+      quantize_weights(transformed_weights(graph, id, transform), transform.axis, transform.smallest_scales);
+  const std::vector<double> shift =
+      mean_shift(graph, node, weights, effective_weights(rounded, transform), input_means);
   if (shift.empty()) return false;
   for (size_t c = 0; c < bias.size(); ++c) bias[c] = static_cast<float>(bias[c] - shift[c]);
   const bool has_bias = node.inputs.size() > 2 && node.inputs[2] != kNoId;
@@ -188,9 +190,9 @@ ChannelMeans observe_channel_means(const engine::Engine& engine, const Dataset& 
 }
 
 int correct_biases(Graph& graph, const Placement& placement, const QuantizeOptions& options,
-                   const ChannelMeans& means) {
+                   const ActivationParams& params, const ChannelMeans& means) {
   int corrected = 0;
-  for (NodeId id : placement.weighted) corrected += correct(graph, id, options, means);
+  for (NodeId id : placement.weighted) corrected += correct(graph, id, options, params, means);
   return corrected;
 }
 

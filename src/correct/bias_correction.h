@@ -25,10 +25,10 @@ std::vector<std::string> weighted_inputs(const Graph& graph, const Placement& pl
 ChannelMeans observe_channel_means(const engine::Engine& engine, const Dataset& data,
                                    const std::vector<std::string>& names, const RunnerOptions& options);
 
-// Changes the biases of the float graph that insert_qdq() is about to quantize with the same options; adds
-// one where there is none. Layers whose input has no means keep theirs. Returns the number of corrected
+// Changes the biases of the float graph that insert_qdq() is about to quantize with the same options and
+// scales; adds one where there is none. Layers whose input has no means keep theirs. Returns the number of corrected
 // layers.
 int correct_biases(Graph& graph, const Placement& placement, const QuantizeOptions& options,
-                   const ChannelMeans& means);
+                   const ActivationParams& params, const ChannelMeans& means);
 
 }  // namespace octet

@@ -46,6 +46,10 @@ std::vector<double> means(const Tensor& t) {
   return m;
 }
 
+ActivationParams unit_params(const Graph& graph, const Placement& placement) {
+  return tensor_params(graph, placement, {}, [](const std::string&) { return Range{-1, 1}; });
+}
+
 TEST(BiasCorrection, RestoresTheMeanOfEveryChannel) {
   const uint32_t seed = std::random_device{}();
   SCOPED_TRACE(seed);
@@ -62,7 +66,8 @@ TEST(BiasCorrection, RestoresTheMeanOfEveryChannel) {
   const Placement placement = place(g.graph, options);
   ASSERT_EQ(placement.weighted, std::vector<NodeId>{g.conv});
   EXPECT_EQ(weighted_inputs(g.graph, placement), std::vector<std::string>{"x"});
-  ASSERT_EQ(correct_biases(g.graph, placement, options, {{"x", channel}}), 1);
+  const ActivationParams params = unit_params(g.graph, placement);
+  ASSERT_EQ(correct_biases(g.graph, placement, options, params, {{"x", channel}}), 1);
 
   const QuantizedWeights q = quantize_weights(w, 0);
   Tensor rounded(DType::kFloat32, w.shape());
@@ -80,8 +85,10 @@ TEST(BiasCorrection, RestoresTheMeanOfEveryChannel) {
 TEST(BiasCorrection, LeavesLayersWithoutMeansAlone) {
   ConvGraph g(1);
   const Placement placement = place(g.graph, {});
-  EXPECT_EQ(correct_biases(g.graph, placement, {}, {}), 0);
-  EXPECT_EQ(correct_biases(g.graph, placement, {}, {{"x", {1, 2}}}), 0);  // a wrong number of channels
+  const ActivationParams params = unit_params(g.graph, placement);
+  EXPECT_EQ(correct_biases(g.graph, placement, {}, params, {}), 0);
+  EXPECT_EQ(correct_biases(g.graph, placement, {}, params, {{"x", {1, 2}}}),
+            0);  // a wrong number of channels
   EXPECT_EQ(g.graph.node(g.conv).inputs.size(), 2u);
 }
 

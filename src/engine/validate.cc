@@ -26,6 +26,8 @@ void validate_tensor(const Model& model, size_t index) {
     octet::validate(t.quant, "tensor '" + t.name + "'");
     require(t.quant.dtype == t.dtype, "tensor '{}' is {} but quantized as {}", t.name, dtype_name(t.dtype),
             dtype_name(t.quant.dtype));
+    require(!t.quant.per_channel() || static_cast<size_t>(t.quant.axis) < t.shape.size(),
+            "tensor '{}' has scales along axis {} of {}", t.name, t.quant.axis, t.shape.size());
   }
   if (t.storage == Storage::kConstant) {
     require(t.layout == Layout::kPlain && t.parent < 0, "constant '{}' is not plain", t.name);
@@ -123,6 +125,9 @@ std::vector<Shape> concrete_shapes(const Model& model, const SymbolValues& symbo
     Shape shape = evaluate(t.shape, symbols);
     const int64_t elements = checked_product(shape);
     check_size(t, shape);
+    require(!t.quant.per_channel() || shape[t.quant.axis] == static_cast<int64_t>(t.quant.scale.size()),
+            "tensor '{}' ({}) has {} scales along axis {}", t.name, to_string(shape), t.quant.scale.size(),
+            t.quant.axis);
     if (t.parent >= 0) {
       const Shape& parent = shapes[t.parent];
       if (t.layout == Layout::kNhwc)

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "passes/layer_weights.h"
+
 namespace octet {
 namespace {
 
@@ -28,11 +30,6 @@ std::optional<ActivationSpec> clip_of(const Graph& graph, const Node& node) {
 
 bool is_clip(const ActivationSpec& a) {
   return a.function == Function::kRelu || a.function == Function::kClip;
-}
-
-bool dequantized_constant(const Graph& graph, ValueId value) {
-  const Node* node = graph.producer(value);
-  return node != nullptr && node->is("DequantizeLinear") && graph.is_constant(node->inputs[0]);
 }
 
 bool same_known_shape(const Graph& graph, ValueId a, ValueId b) {
@@ -62,7 +59,7 @@ std::optional<ActivationSpec> activation_of(const Graph& graph, const Node& node
 
 bool is_weighted(const Graph& graph, const Node& node) {
   if (!node.is("Conv") && !node.is("Gemm") && !node.is("MatMul")) return false;
-  return graph.is_constant(node.inputs[1]) || dequantized_constant(graph, node.inputs[1]);
+  return graph.is_constant(node.inputs[1]) || dequantized_weights(graph, node.inputs[1]);
 }
 
 std::optional<NodeId> only_consumer(const Graph& graph, ValueId value) {

@@ -3,8 +3,8 @@
 #include <set>
 
 #include "passes/groups.h"
+#include "passes/layer_weights.h"
 #include "passes/quantize.h"
-#include "quant/round.h"
 
 namespace octet {
 namespace {
@@ -26,18 +26,19 @@ Tensor zero_tensor(const QuantParams& q) {
 
 class Inserter {
  public:
-  Inserter(Graph& graph, const Placement& placement, const QuantizeOptions& options, const RangeOf& range_of)
+  Inserter(Graph& graph, const Placement& placement, const QuantizeOptions& options,
+           const ActivationParams& params, const GivenWeights& given)
       : graph_(graph),
         placement_(placement),
         options_(options),
         target_(options.target ? *options.target : find_target("octet")),
-        range_of_(range_of) {}
+        params_(params),
+        given_(given) {}
 
   std::vector<QuantizedLayer> run() {
     const std::vector<QuantizedLayer> layers = describe();
-    choose_params();
     for (NodeId root : placement_.weighted) quantize_weighted(root);
-    for (const auto& [value, group] : placement_.group_of) insert(value, params_[group]);
+    for (const auto& [value, group] : placement_.group_of) insert(value, params_.at(value));
     graph_.prune();
     return layers;
   }
@@ -61,76 +62,51 @@ class Inserter {
     return layers;
   }
 
-  void choose_params() {
-    std::string missing;
-    for (const auto& members : placement_.groups) {
-      std::optional<Range> all;
-      for (ValueId v : members) {
-        const auto range = range_of_(graph_.value(v).name);
-        if (!range) {
-          missing += (missing.empty() ? "'" : ", '") + graph_.value(v).name + "'";
-          continue;
-        }
-        all = all ? Range{std::min(all->low, range->low), std::max(all->high, range->high)} : *range;
-      }
-      const Range range = all.value_or(Range{});
-      params_.push_back(target_.symmetric ? symmetric_params(range, target_.activation)
-                                          : affine_params(range, target_.activation));
-    }
-    if (!missing.empty())
-      fail(ErrorCode::kInvalidArgument,
-           "the calibration table has no range for {}: calibrate this model again", missing);
-  }
-
   void quantize_weighted(NodeId id) {
-    const Node node = graph_.node(id);
-    const ValueId weight = node.inputs[1];
-    const int axis = options_.weights_per_tensor ? -1 : weight_axis(graph_, node);
+    const WeightTransform transform = weight_transform(graph_, id, options_, params_);
+    const auto bias = integer_bias(id);
+    const auto given = given_.find(id);
+    QuantizedWeights q = given != given_.end() ? given->second
+                                               : quantize_weights(transformed_weights(graph_, id, transform),
+                                                                  transform.axis, transform.smallest_scales);
+    const ValueId weight = graph_.node(id).inputs[1];
     const std::string name = graph_.value(weight).name;
-    const auto bias = integer_bias(node);
-    QuantizedWeights q = quantize_weights(*graph_.value(weight).constant, axis,
-                                          bias ? bias->smallest_scales(axis) : std::vector<float>{});
-    graph_.set_input(id, 1, dequantized(name, std::move(q.values), q.params));
+    const auto dims = graph_.value(weight).shape;
+    ValueId real = dequantized(name, std::move(q.values), q.params);
+    if (!transform.input_scale.empty()) real = divided(name, real, dims, transform);
+    graph_.set_input(id, 1, real);
     if (bias) quantize_bias(id, *bias, q.params);
   }
 
-  // A bias that becomes int32 steps of x_scale * w_scale.
-  struct IntegerBias {
-    static constexpr double kMaxSteps = 1 << 30;  // the other half of int32 is for the products
-    float x_scale;
-    std::vector<float> values;
-
-    // Weight scales below which the steps would exceed that range: channels whose weights are next to
-    // nothing.
-    std::vector<float> smallest_scales(int axis) const {
-      std::vector<float> scales;
-      for (float v : values) scales.push_back(static_cast<float>(std::abs(v) / (x_scale * kMaxSteps)));
-      if (axis < 0 && !scales.empty()) scales = {*std::max_element(scales.begin(), scales.end())};
-      return scales;
-    }
-  };
-
-  std::optional<IntegerBias> integer_bias(const Node& node) const {
-    if (!target_.integer_bias || node.inputs.size() < 3 || node.inputs[2] == kNoId) return {};
-    const auto group = placement_.group_of.find(node.inputs[0]);
-    if (!graph_.is_constant(node.inputs[2]) || group == placement_.group_of.end()) return {};
-    const Tensor& bias = *graph_.value(node.inputs[2]).constant;
-    const int64_t channels = graph_.value(node.inputs[1]).constant->shape().at(weight_axis(graph_, node));
-    if (bias.shape() != Shape{channels}) return {};
-    return IntegerBias{params_[group->second].scale[0], to_float(bias)};
+  ValueId divided(const std::string& name, ValueId real, const std::optional<Dims>& dims,
+                  const WeightTransform& transform) {
+    Shape shape(dims->size(), 1);
+    shape[transform.input_axis] = static_cast<int64_t>(transform.input_scale.size());
+    const ValueId divisor = graph_.add_constant(
+        name + "_input_scale", Tensor::of<float>(shape, std::span<const float>(transform.input_scale)));
+    return graph_.add_op("Div", name + "_Div", {real, divisor}, name + "_divided");
   }
 
-  void quantize_bias(NodeId id, const IntegerBias& bias, const QuantParams& weights) {
-    QuantParams q{DType::kInt32, weights.per_channel() ? 0 : -1, {}, {}};
-    for (float s : weights.scale) {
-      q.scale.push_back(bias.x_scale * s);
+  std::optional<std::vector<float>> integer_bias(NodeId id) const {
+    const auto bias = float_bias(graph_, id);
+    if (!target_.integer_bias || !bias || !params_.count(graph_.node(id).inputs[0])) return {};
+    return bias;
+  }
+
+  // An int32 bias in steps of x_scale * w_scale; x_scale is 1 where the weights absorb it.
+  void quantize_bias(NodeId id, const std::vector<float>& bias, const QuantParams& weights) {
+    const std::vector<float> x_scale = output_factors(graph_, id, params_);
+    QuantParams q{DType::kInt32, weights.per_channel() || x_scale.size() > 1 ? 0 : -1, {}, {}};
+    for (size_t c = 0; c < std::max(weights.scale.size(), x_scale.size()); ++c) {
+      q.scale.push_back(x_scale[x_scale.size() == 1 ? 0 : c] *
+                        weights.scale[weights.scale.size() == 1 ? 0 : c]);
       q.zero_point.push_back(0);
     }
     const ValueId value = graph_.node(id).inputs[2];
     Tensor ints(DType::kInt32, graph_.value(value).constant->shape());
-    for (size_t i = 0; i < bias.values.size(); ++i) {
+    for (size_t i = 0; i < bias.size(); ++i) {
       const double steps =
-          std::nearbyint(bias.values[i] / static_cast<double>(q.scale[q.scale.size() == 1 ? 0 : i]));
+          std::nearbyint(bias[i] / static_cast<double>(q.scale[q.scale.size() == 1 ? 0 : i]));
       ints.as<int32_t>()[i] = static_cast<int32_t>(std::clamp(steps, -2147483648.0, 2147483647.0));
     }
     graph_.set_input(id, 2, dequantized(graph_.value(value).name, std::move(ints), q));
@@ -154,10 +130,12 @@ class Inserter {
     const auto dims = graph_.value(value).shape;
     const ValueId scale = graph_.add_constant(name + "_scale", scale_tensor(q));
     const ValueId zero = graph_.add_constant(name + "_zero_point", zero_tensor(q));
-    const ValueId stored =
-        graph_.add_op("QuantizeLinear", name + "_QuantizeLinear", {value, scale, zero}, name + "_quantized");
+    Attributes attributes;
+    if (q.per_channel()) attributes.set("axis", int64_t{q.axis});
+    const ValueId stored = graph_.add_op("QuantizeLinear", name + "_QuantizeLinear", {value, scale, zero},
+                                         name + "_quantized", attributes);
     const ValueId real = graph_.add_op("DequantizeLinear", name + "_DequantizeLinear", {stored, scale, zero},
-                                       name + "_dequantized");
+                                       name + "_dequantized", attributes);
     graph_.value(stored).dtype = q.dtype;
     graph_.value(stored).shape = dims;
     graph_.value(real).dtype = DType::kFloat32;
@@ -173,47 +151,48 @@ class Inserter {
   const Placement& placement_;
   const QuantizeOptions& options_;
   const TargetRules& target_;
-  const RangeOf& range_of_;
-  std::vector<QuantParams> params_;
+  const ActivationParams& params_;
+  const GivenWeights& given_;
 };
 
 }  // namespace
 
+ActivationParams tensor_params(const Graph& graph, const Placement& placement, const QuantizeOptions& options,
+                               const RangeOf& range_of) {
+  const TargetRules& target = options.target ? *options.target : find_target("octet");
+  std::vector<QuantParams> of_group;
+  std::string missing;
+  for (const auto& members : placement.groups) {
+    std::optional<Range> all;
+    for (ValueId v : members) {
+      const auto range = range_of(graph.value(v).name);
+      if (!range) {
+        missing += (missing.empty() ? "'" : ", '") + graph.value(v).name + "'";
+        continue;
+      }
+      all = all ? Range{std::min(all->low, range->low), std::max(all->high, range->high)} : *range;
+    }
+    const Range range = all.value_or(Range{});
+    of_group.push_back(target.symmetric ? symmetric_params(range, target.activation)
+                                        : affine_params(range, target.activation));
+  }
+  if (!missing.empty())
+    fail(ErrorCode::kInvalidArgument, "the calibration table has no range for {}: calibrate this model again",
+         missing);
+  ActivationParams params;
+  for (const auto& [value, group] : placement.group_of) params[value] = of_group[group];
+  return params;
+}
+
+std::vector<QuantizedLayer> insert_qdq(Graph& graph, const Placement& placement,
+                                       const QuantizeOptions& options, const ActivationParams& params,
+                                       const GivenWeights& given) {
+  return Inserter(graph, placement, options, params, given).run();
+}
+
 std::vector<QuantizedLayer> insert_qdq(Graph& graph, const Placement& placement,
                                        const QuantizeOptions& options, const RangeOf& range_of) {
-  return Inserter(graph, placement, options, range_of).run();
-}
-
-int weight_axis(const Graph& graph, const Node& node) {
-  if (node.is("Conv")) return 0;
-  if (node.is("Gemm")) return node.attributes.get_int("transB", 0) != 0 ? 0 : 1;
-  return graph.value(node.inputs[1]).shape ? static_cast<int>(graph.value(node.inputs[1]).shape->size()) - 1
-                                           : 1;
-}
-
-QuantizedWeights quantize_weights(const Tensor& weights, int axis, std::span<const float> smallest_scales) {
-  const Shape& shape = weights.shape();
-  const int64_t channels = axis < 0 ? 1 : shape.at(axis);
-  int64_t inner = 1;
-  for (int d = axis + 1; axis >= 0 && d < weights.rank(); ++d) inner *= shape[d];
-  const auto w = weights.as<float>();
-  const auto channel = [&](int64_t i) { return axis < 0 ? 0 : i / inner % channels; };
-  std::vector<float> extreme(channels, 0);
-  for (int64_t i = 0; i < weights.count(); ++i) {
-    if (!std::isfinite(w[i])) fail(ErrorCode::kInvalidArgument, "a weight is {}: the model is damaged", w[i]);
-    extreme[channel(i)] = std::max(extreme[channel(i)], std::abs(w[i]));
-  }
-  QuantizedWeights q{
-      Tensor(DType::kInt8, shape),
-      {DType::kInt8, axis, std::vector<float>(channels, 1), std::vector<int32_t>(channels, 0)}};
-  for (int64_t c = 0; c < channels; ++c)
-    if (extreme[c] > 0) q.params.scale[c] = std::max(extreme[c] / 127, 1e-30f);
-  for (size_t c = 0; c < smallest_scales.size(); ++c)
-    q.params.scale[c] = std::max(q.params.scale[c], smallest_scales[c]);
-  for (int64_t i = 0; i < weights.count(); ++i)
-    q.values.as<int8_t>()[i] =
-        static_cast<int8_t>(quantize_one(w[i], q.params.scale[channel(i)], 0, {-127, 127}));
-  return q;
+  return insert_qdq(graph, placement, options, tensor_params(graph, placement, options, range_of));
 }
 
 }  // namespace octet

@@ -51,16 +51,13 @@ Placement place(const Graph& graph, const QuantizeOptions& options);
 // The range of a value, or nullopt when it was never observed.
 using RangeOf = std::function<std::optional<Range>(const std::string& value)>;
 
-// What happened to a node that is computed in 8 bits.
-struct QuantizedLayer {
-  std::string node, op;
-  std::string output;  // value that holds its result in 8 bits, or in float at the end
-};
+// Scales and zero-points of every value that is stored in 8 bits: one scale, or one per channel (axis 1). The
+// values of a scale group agree; per channel, each channel agrees with those that it is moved from and to.
+using ActivationParams = std::map<ValueId, QuantParams>;
 
-// Inserts Q/DQ as placed, with scales from the ranges; weights become int8 constants. Throws Error naming
-// values without a range.
-std::vector<QuantizedLayer> insert_qdq(Graph& graph, const Placement& placement,
-                                       const QuantizeOptions& options, const RangeOf& range_of);
+// One scale per tensor, from the ranges. Throws Error naming values without a range.
+ActivationParams tensor_params(const Graph& graph, const Placement& placement, const QuantizeOptions& options,
+                               const RangeOf& range_of);
 
 // Symmetric int8 weights and their scales, along `axis` (or per tensor for -1): scale = max |w| / 127, 1
 // where all are zero, and not below `smallest_scales` (one per scale, or none).
@@ -71,7 +68,50 @@ struct QuantizedWeights {
 QuantizedWeights quantize_weights(const Tensor& weights, int axis,
                                   std::span<const float> smallest_scales = {});
 
-// Axis of the output channels in the weights of a weighted node.
+// Axis of the output channels in the weights of a weighted node, and of the input channels.
 int weight_axis(const Graph& graph, const Node& node);
+int weight_input_axis(const Graph& graph, const Node& node);
+
+// How the weights of a layer become integers q: W[o, c, ...] = scale[o] * q[o, c, ...] / input_scale[c].
+//
+// Where the layer's input has a scale s_c per channel, the integers stand for W[o, c] * s_c, so that the
+// exact sum over q * (x - zero_c) needs one factor per output channel. A depthwise convolution needs no
+// input_scale: its output channels have scales of their own.
+struct WeightTransform {
+  int axis = -1;                       // of the output channels in W; -1: one scale for all
+  int input_axis = -1;                 // of the input channels
+  std::vector<float> input_scale;      // by input channel; empty: 1
+  std::vector<float> smallest_scales;  // below which an int32 bias would overflow; empty: no limit
+};
+WeightTransform weight_transform(const Graph& graph, NodeId layer, const QuantizeOptions& options,
+                                 const ActivationParams& params);
+// W[o, c] * input_scale[c], which quantize_weights(…, transform.axis, transform.smallest_scales) rounds.
+Tensor transformed_weights(const Graph& graph, NodeId layer, const WeightTransform& transform);
+// What remains of W: scale[o] * q[o, c] / input_scale[c].
+Tensor effective_weights(const QuantizedWeights& weights, const WeightTransform& transform);
+// Multiplies (or divides) by one factor per index of `axis`.
+Tensor scaled_along(const Tensor& floats, int axis, std::span<const float> factors, bool divide);
+
+// Weights that were rounded elsewhere, by layer: integers on the grid of transformed_weights().
+using GivenWeights = std::map<NodeId, QuantizedWeights>;
+
+// What happened to a node that is computed in 8 bits.
+struct QuantizedLayer {
+  std::string node, op;
+  std::string output;  // value that holds its result in 8 bits, or in float at the end
+};
+
+// Inserts Q/DQ as placed. Weights become int8 constants: those of `given`, or the nearest. Weights with an
+// input_scale become DequantizeLinear -> Div by it, which means the same to every runtime; `build` folds it
+// into the integers' scale. Biases are the graph's.
+std::vector<QuantizedLayer> insert_qdq(Graph& graph, const Placement& placement,
+                                       const QuantizeOptions& options, const ActivationParams& params,
+                                       const GivenWeights& given = {});
+// With tensor_params().
+std::vector<QuantizedLayer> insert_qdq(Graph& graph, const Placement& placement,
+                                       const QuantizeOptions& options, const RangeOf& range_of);
+
+// Whether the layer's weights can absorb a scale per channel of its input: no groups of several channels.
+bool takes_channel_scales(const Graph& graph, const Node& layer);
 
 }  // namespace octet

@@ -66,8 +66,7 @@ class ResizeStep : public Step {
     setup.expect(in[0] == out[0] && in[1] == out[1], "resize changes images or channels");
     setup.expect(in[2] > 0 && in[3] > 0 && out[2] > 0 && out[3] > 0 && std::max(in[2], in[3]) < (1 << 24),
                  "an image is empty or too large");
-    setup.expect(x.def->quant == y.def->quant && x.def->quant.zero_point.size() == 1,
-                 "resize changes the quantization");
+    setup.expect(x.def->quant == y.def->quant, "resize changes the quantization");
     std::vector<float> scales = setup.attributes().get_floats("scales");
     if (scales.empty())
       scales = {static_cast<float>(out[2]) / static_cast<float>(in[2]),

@@ -1,0 +1,30 @@
+// How operators that move values move whole channels.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "graph/graph.h"
+#include "quant/quant_params.h"
+
+namespace octet {
+
+// Channel `to` of an output holds values of channel `from` of an input.
+struct ChannelLink {
+  int64_t from = 0, to = 0;
+};
+
+// The channels (axis 1 of rank 4) that reach output `output` of a moving operator (QuantRule::kSameScale)
+// from its input `input`; nullopt where channels are mixed or not known.
+std::optional<std::vector<ChannelLink>> channel_links(const Graph& graph, const Node& node, size_t input,
+                                                      size_t output);
+
+// Parameters of the output that keep every integer as it is; nullopt where there are none. One scale stays
+// one scale.
+std::optional<QuantParams> moved_params(const Graph& graph, const Node& node, size_t output,
+                                        const QuantParams& input);
+
+// Those of channels [begin, begin + count) along axis 1.
+QuantParams channel_slice(const QuantParams& params, int64_t begin, int64_t count);
+
+}  // namespace octet
