@@ -2,6 +2,7 @@
 # make demo         quantize, evaluate, compare and time the demo network; print one table
 # make test         unit and end-to-end tests, layer check, format check, demo
 # make test-kernels 100,000 random cases per integer kernel and instruction set
+# make test-onnx    ONNX's node tests (those of OCTET_DATA)
 # make test-onnxruntime  our results beside ONNX Runtime's (fetches it from PyPI)
 # make sanitize     the test suite under AddressSanitizer and UndefinedBehaviorSanitizer
 # make tidy         clang-tidy over all sources
@@ -22,7 +23,7 @@ SOURCES = $(shell find src include tools tests fuzz examples python \
 TIDY_SOURCES = $(shell find src tools -name '*.cc' ! -name '*test.cc' ! -name '*bench.cc' -print 2>/dev/null | LC_ALL=C sort)
 
 .DEFAULT_GOAL := octet
-.PHONY: octet all packages configure demo test unit-test layers format-check test-kernels test-onnxruntime sanitize tidy bench \
+.PHONY: octet all packages configure demo test unit-test layers format-check test-kernels test-onnx test-onnxruntime sanitize tidy bench \
   format docs clean
 
 octet: configure
@@ -58,6 +59,10 @@ format-check: packages
 test-kernels: configure
 	@cmake --build build --parallel $(JOBS) --target octet_kernels_test
 	@OCTET_TEST_CASES=$(KERNEL_TEST_CASES) build/src/kernels/octet_kernels_test --gtest_brief=1
+
+test-onnx: configure
+	@cmake --build build --parallel $(JOBS) --target octet_node_tests
+	@tests/onnx_nodes/run.sh build/tests/octet_node_tests --others
 
 test-onnxruntime: octet
 	@tests/onnxruntime/run.sh
