@@ -279,6 +279,15 @@ std::optional<Tensor> LoweringState::constant_floats(ValueId value) const {
   return quotient[0];
 }
 
+const Dims& LoweringState::dims(ValueId id) const {
+  const Value& value = graph_.value(id);
+  if (!value.shape)
+    fail(ErrorCode::kUnsupported,
+         "the shape of '{}' depends on the data in a way that cannot be built: not even its rank is known",
+         value.name);
+  return *value.shape;
+}
+
 std::string LoweringState::float_reason(const Node& node) const {
   if (!quantized_model_) return "the model has no Q/DQ";
   const OpDef* op = find_op(node.op, node.domain);
@@ -312,10 +321,20 @@ void strip_borders(Graph& graph) {
   graph.prune();
 }
 
+// Optional outputs that nobody asked for: a step writes all that its operator has.
+void name_absent_outputs(Graph& graph) {
+  for (NodeId id = 0; id < graph.node_slots(); ++id)
+    for (size_t i = 0; graph.node(id).alive && i < graph.node(id).outputs.size(); ++i)
+      if (graph.node(id).outputs[i] == kNoId)
+        graph.take_output(id, i, graph.add_value(graph.node(id).name + "_unused"));
+}
+
 }  // namespace
 
 engine::Model build_engine(Graph graph, const BuildOptions& options) {
   canonicalize(graph);
+  name_absent_outputs(graph);
+  infer_shapes(graph);
   if (options.int8_only) strip_borders(graph);
   return LoweringState(graph, options).run();
 }

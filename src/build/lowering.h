@@ -54,7 +54,7 @@ class LoweringState {
   // A float constant, also one under a DequantizeLinear, and weights that a Div behind it divides.
   std::optional<Tensor> constant_floats(ValueId value) const;
   bool is_quantized_model() const { return quantized_model_; }
-  const Dims& dims(ValueId value) const { return *graph_.value(value).shape; }
+  const Dims& dims(ValueId value) const;  // throws Error when it is not known
   int rank(ValueId value) const { return static_cast<int>(dims(value).size()); }
 
   // --- tensors

@@ -84,6 +84,11 @@ void infer_pow(InferContext& context) {
   context.set_output(0, context.dtype(0), broadcast(context, context.shape(0), context.shape(1)));
 }
 
+void infer_float_broadcast(InferContext& context) {
+  require_float(context, 0);
+  infer_broadcast(context);
+}
+
 // Short integers came with opset 14.
 int opset(const Graph& graph, const Node& node) {
   const auto dtype = graph.value(node.inputs.at(0)).dtype;
@@ -109,6 +114,7 @@ std::span<const OpDef> arithmetic_ops() {
        .lowering = Lowering::kBinary,
        .export_opset = opset},
       {.name = "Max", .max_inputs = kMany, .infer = infer_max},
+      {.name = "Mean", .max_inputs = kMany, .infer = infer_float_broadcast},
       {.name = "Min", .max_inputs = kMany, .infer = infer_min},
       {.name = "Mod",
        .since = 10,
@@ -130,6 +136,7 @@ std::span<const OpDef> arithmetic_ops() {
        .infer = infer_sub,
        .lowering = Lowering::kBinary,
        .export_opset = opset},
+      {.name = "Sum", .max_inputs = kMany, .infer = infer_float_broadcast},
   };
   return ops;
 }

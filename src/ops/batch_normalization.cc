@@ -3,11 +3,10 @@
 namespace octet {
 namespace {
 
-// Only inference: training adds outputs.
+// In training mode the statistics are the batch's, and the running ones are outputs.
 void upgrade(Graph& graph, NodeId id, int opset) {
   const Attributes& attributes = graph.node(id).attributes;
-  if (opset >= 14 && attributes.get_int("training_mode", 0) != 0)
-    fail_node(graph, id, "training_mode 1 is not supported; export the model in inference mode");
+  if (opset >= 14 && attributes.get_int("training_mode", 0) != 0) return drop_unused_outputs(graph, id, 1);
   if (opset < 9 && attributes.get_int("spatial", 1) != 1) fail_node(graph, id, "spatial 0 is not supported");
   const std::string_view names[] = {"", "mean", "var", "saved_mean", "saved_var"};
   for (size_t i = graph.node(id).outputs.size(); i-- > 1;)
@@ -26,6 +25,14 @@ void infer(InferContext& context) {
           fmt::format("input {} has {} entries for {} channels", i, context.shape(i)[0].text(), x[1].text()));
   }
   infer_like_first(context);
+  if (context.attributes().get_int("training_mode", 0) == 0 && context.output_count() > 1)
+    context.fail_here("outputs besides the first need training_mode 1");
+  for (size_t i = 1; i < context.output_count(); ++i)
+    context.set_output(i, context.dtype(3), context.shape(3));
+}
+
+int opset(const Graph&, const Node& node) {
+  return node.attributes.get_int("training_mode", 0) != 0 ? 14 : 13;
 }
 
 }  // namespace
@@ -35,12 +42,14 @@ std::span<const OpDef> batch_normalization_ops() {
       {.name = "BatchNormalization",
        .min_inputs = 5,
        .max_inputs = 5,
+       .max_outputs = 3,
        .attributes = {{"epsilon", AttributeKind::kFloat},
-                      {.name = "momentum", .kind = AttributeKind::kFloat, .until = kNewestOpset},
+                      {.name = "momentum", .kind = AttributeKind::kFloat},
                       {.name = "spatial", .low = 0, .high = 1, .until = 8},
-                      {.name = "training_mode", .low = 0, .high = 1, .since = 14, .until = kNewestOpset}},
+                      {.name = "training_mode", .low = 0, .high = 1, .since = 14}},
        .upgrade = upgrade,
-       .infer = infer},
+       .infer = infer,
+       .export_opset = opset},
   };
   return ops;
 }

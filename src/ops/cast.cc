@@ -19,6 +19,10 @@ void infer(InferContext& context) {
     context.set_integers(0, *values);
 }
 
+void infer_like(InferContext& context) {
+  context.set_output(0, context.dtype(1), context.shape(0));
+}
+
 int opset(const Graph&, const Node& node) {
   const auto to = dtype_from_onnx(node.attributes.get_int("to", 0));
   return to && dtype_bits(*to) == 4 ? 21 : 13;
@@ -36,6 +40,16 @@ std::span<const OpDef> cast_ops() {
        .upgrade = upgrade,
        .infer = infer,
        .export_opset = opset},
+      {.name = "CastLike",
+       .since = 15,
+       .min_inputs = 2,
+       .max_inputs = 2,
+       .attributes =
+           {{.name = "round_mode", .kind = AttributeKind::kString, .since = 24, .until = kNewestOpset},
+            {.name = "saturate", .low = 0, .high = 1, .since = 19, .until = kNewestOpset}},
+       .upgrade = upgrade,
+       .infer = infer_like,
+       .valid_from = 15},
   };
   return ops;
 }

@@ -43,6 +43,24 @@ void infer_elements(InferContext& context) {
   context.set_output(0, context.dtype(0), context.shape(1));
 }
 
+void infer_nd(InferContext& context) {
+  if (context.dtype(1) != DType::kInt64) context.fail_here("the indices are not int64");
+  const Dims& data = context.shape(0);
+  const Dims& indices = context.shape(1);
+  const int64_t batch = context.attributes().get_int("batch_dims", 0);
+  if (indices.empty() || !indices.back().known()) {
+    if (indices.empty()) context.fail_here("the indices are a scalar");
+    return context.set_output_dtype(0, context.dtype(0));
+  }
+  const int64_t depth = indices.back().value(), rank = static_cast<int64_t>(data.size());
+  if (batch >= std::min(rank, static_cast<int64_t>(indices.size())) || depth < 1 || depth > rank - batch)
+    context.fail_here(fmt::format("indices of shape {} with batch_dims {} for data of shape {}",
+                                  to_string(indices), batch, to_string(data)));
+  Dims shape(indices.begin(), indices.end() - 1);
+  shape.insert(shape.end(), data.begin() + batch + depth, data.end());
+  context.set_output(0, context.dtype(0), std::move(shape));
+}
+
 }  // namespace
 
 std::span<const OpDef> gather_ops() {
@@ -59,6 +77,12 @@ std::span<const OpDef> gather_ops() {
        .max_inputs = 2,
        .attributes = {{"axis"}},
        .infer = infer_elements},
+      {.name = "GatherND",
+       .since = 11,
+       .min_inputs = 2,
+       .max_inputs = 2,
+       .attributes = {{.name = "batch_dims", .low = 0, .high = 32, .since = 12}},
+       .infer = infer_nd},
   };
   return ops;
 }

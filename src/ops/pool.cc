@@ -5,8 +5,8 @@ namespace {
 
 void upgrade_max(Graph& graph, NodeId id, int) {
   upgrade_window(graph, id);
-  drop_output(graph, id, 1, "Indices");
-  drop_attribute(graph, id, "storage_order");
+  drop_unused_outputs(graph, id, 1);
+  if (graph.node(id).outputs.size() < 2) drop_attribute(graph, id, "storage_order");
 }
 
 void upgrade_average(Graph& graph, NodeId id, int) {
@@ -21,6 +21,7 @@ void infer(InferContext& context) {
   for (size_t i = 0; i + 2 < x.size(); ++i)
     shape.push_back(
         window_output(context, window, i, x[2 + i], context.attributes().get_int("ceil_mode", 0) != 0));
+  if (context.has_output(1)) context.set_output(1, DType::kInt64, shape);
   context.set_output(0, context.dtype(0), std::move(shape));
 }
 
@@ -56,6 +57,7 @@ std::span<const OpDef> pool_ops() {
   static const std::vector<OpDef> ops = [] {
     const AttributeDef ceil_mode{.name = "ceil_mode", .low = 0, .high = 1, .since = 10};
     OpDef max{.name = "MaxPool",
+              .max_outputs = 2,
               .attributes = window_attributes(true, 10),
               .upgrade = upgrade_max,
               .infer = infer,
@@ -63,8 +65,7 @@ std::span<const OpDef> pool_ops() {
               .lowering = Lowering::kMaxPool,
               .export_opset = opset};
     max.attributes.push_back(ceil_mode);
-    max.attributes.push_back(
-        {.name = "storage_order", .low = 0, .high = 1, .since = 8, .until = kNewestOpset});
+    max.attributes.push_back({.name = "storage_order", .low = 0, .high = 1, .since = 8});
     OpDef average{.name = "AveragePool",
                   .attributes = window_attributes(true, 19),
                   .upgrade = upgrade_average,

@@ -61,8 +61,10 @@ OpDef reduce(std::string_view name) {
 }  // namespace
 
 std::span<const OpDef> reduce_ops() {
-  static const OpDef ops[] = {reduce("ReduceL2"),  reduce("ReduceMax"),  reduce("ReduceMean"),
-                              reduce("ReduceMin"), reduce("ReduceProd"), reduce("ReduceSum")};
+  static const OpDef ops[] = {reduce("ReduceL1"),        reduce("ReduceL2"),   reduce("ReduceLogSum"),
+                              reduce("ReduceLogSumExp"), reduce("ReduceMax"),  reduce("ReduceMean"),
+                              reduce("ReduceMin"),       reduce("ReduceProd"), reduce("ReduceSum"),
+                              reduce("ReduceSumSquare")};
   return ops;
 }
 

@@ -211,6 +211,14 @@ void drop_output(Graph& graph, NodeId node, size_t index, std::string_view what)
   while (!n.outputs.empty() && n.outputs.back() == kNoId) n.outputs.pop_back();
 }
 
+void drop_unused_outputs(Graph& graph, NodeId node, size_t first) {
+  for (size_t i = graph.node(node).outputs.size(); i-- > first;) {
+    const ValueId value = graph.node(node).outputs[i];
+    if (value == kNoId || (graph.consumers(value).empty() && !graph.is_output(value)))
+      drop_output(graph, node, i, "");
+  }
+}
+
 bool has_input(const Node& node, size_t index) {
   return index < node.inputs.size() && node.inputs[index] != kNoId;
 }

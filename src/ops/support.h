@@ -63,6 +63,8 @@ void attribute_to_input(Graph& graph, NodeId node, std::string_view name, size_t
 void drop_attribute(Graph& graph, NodeId node, std::string_view name);
 // Output `index` goes, with an error when anything reads it.
 void drop_output(Graph& graph, NodeId node, size_t index, std::string_view what);
+// Outputs from `first` on that nothing reads become absent.
+void drop_unused_outputs(Graph& graph, NodeId node, size_t first);
 bool has_input(const Node& node, size_t index);
 
 }  // namespace octet

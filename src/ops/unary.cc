@@ -14,6 +14,11 @@ void infer_float(InferContext& context) {
   infer_like_first(context);
 }
 
+void infer_test(InferContext& context) {
+  require_float(context, 0);
+  context.set_output(0, DType::kBool, context.shape(0));
+}
+
 // Of numbers without a fraction: the integers pass through.
 void infer_rounding(InferContext& context) {
   infer_float(context);
@@ -53,9 +58,16 @@ std::span<const OpDef> unary_ops() {
   constexpr auto kLowered = Lowering::kActivation;
   static const OpDef ops[] = {
       {.name = "Abs", .infer = infer_number},
+      {.name = "Acos", .infer = infer_float},
+      {.name = "Acosh", .since = 9, .infer = infer_float},
+      {.name = "Asin", .infer = infer_float},
+      {.name = "Asinh", .since = 9, .infer = infer_float},
+      {.name = "Atan", .infer = infer_float},
+      {.name = "Atanh", .since = 9, .infer = infer_float},
       {.name = "Ceil", .infer = infer_rounding},
       {.name = "Celu", .since = 12, .attributes = {{"alpha", kFloatAttribute}}, .infer = infer_float},
       {.name = "Cos", .infer = infer_float, .valid_from = 13},
+      {.name = "Cosh", .since = 9, .infer = infer_float},
       {.name = "Elu", .attributes = {{"alpha", kFloatAttribute}}, .infer = infer_float},
       {.name = "Erf", .since = 9, .infer = infer_number},
       {.name = "Exp", .infer = infer_float},
@@ -78,12 +90,20 @@ std::span<const OpDef> unary_ops() {
        .quant = kFunction,
        .lowering = kLowered,
        .valid_from = 14},
+      {.name = "IsInf",
+       .since = 10,
+       .attributes = {{.name = "detect_negative", .low = 0, .high = 1},
+                      {.name = "detect_positive", .low = 0, .high = 1}},
+       .infer = infer_test,
+       .valid_from = 20},
+      {.name = "IsNaN", .since = 9, .infer = infer_test},
       {.name = "LeakyRelu",
        .attributes = {{"alpha", kFloatAttribute}},
        .infer = infer_float,
        .quant = kFunction,
        .lowering = kLowered},
       {.name = "Log", .infer = infer_float},
+      {.name = "Mish", .since = 18, .infer = infer_float, .valid_from = 18},
       {.name = "Neg", .infer = infer_neg},
       {.name = "Reciprocal", .infer = infer_float},
       {.name = "Relu", .infer = infer_number, .quant = kFunction, .lowering = kLowered},
@@ -91,6 +111,10 @@ std::span<const OpDef> unary_ops() {
       {.name = "Selu",
        .attributes = {{"alpha", kFloatAttribute}, {"gamma", kFloatAttribute}},
        .infer = infer_float},
+      {.name = "Shrink",
+       .since = 9,
+       .attributes = {{"bias", kFloatAttribute}, {"lambd", kFloatAttribute}},
+       .infer = infer_number},
       {.name = "Sigmoid", .infer = infer_float, .quant = kFunction, .lowering = kLowered},
       {.name = "Sign", .since = 9, .infer = infer_number},
       {.name = "Silu",
@@ -99,6 +123,7 @@ std::span<const OpDef> unary_ops() {
        .quant = kFunction,
        .lowering = kLowered},
       {.name = "Sin", .infer = infer_float},
+      {.name = "Sinh", .since = 9, .infer = infer_float},
       {.name = "Softplus", .infer = infer_float},
       {.name = "Softsign", .infer = infer_float},
       {.name = "Sqrt", .infer = infer_float},
@@ -108,7 +133,12 @@ std::span<const OpDef> unary_ops() {
        .upgrade = upgrade_swish,
        .infer = infer_float,
        .valid_from = 24},
+      {.name = "Tan", .infer = infer_float},
       {.name = "Tanh", .infer = infer_float, .quant = kFunction, .lowering = kLowered},
+      {.name = "ThresholdedRelu",
+       .since = 10,
+       .attributes = {{"alpha", kFloatAttribute}},
+       .infer = infer_float},
   };
   return ops;
 }

@@ -26,7 +26,7 @@ std::optional<std::vector<float>> per_channel(const Graph& graph, ValueId value,
 std::optional<ChannelAffine> affine_of(const Graph& graph, const Node& node, ValueId x, int64_t channels) {
   ChannelAffine a{std::vector<double>(channels, 1), std::vector<double>(channels, 0)};
   if (node.is("BatchNormalization")) {
-    if (node.outputs.size() != 1) return {};
+    if (node.outputs.size() != 1 || node.attributes.get_int("training_mode", 0) != 0) return {};
     std::vector<float> p[4];
     for (int i = 0; i < 4; ++i) {
       const ValueId v = node.inputs[i + 1];

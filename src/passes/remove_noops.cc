@@ -21,7 +21,6 @@ bool does_nothing(const Graph& graph, const Node& node) {
   if (node.inputs.empty() || node.inputs[0] == kNoId) return false;
   const ValueId x = node.inputs[0], y = node.outputs[0];
   if (node.is("Identity")) return true;
-  if (node.is("Dropout")) return node.outputs.size() == 1 || graph.consumers(node.outputs[1]).empty();
   if (node.is("Cast")) return graph.value(x).dtype && graph.value(x).dtype == graph.value(y).dtype;
   if (node.is("Transpose")) return identity_permutation(node);
   if (node.is("Reshape") || node.is("Flatten") || node.is("Squeeze") || node.is("Unsqueeze"))

@@ -156,11 +156,42 @@ void run_instance_normalization(const Attributes& attributes, Inputs inputs, Out
   }
 }
 
+namespace {
+
+// Statistics of the batch, each channel's elements gathered in order; the running ones move towards them.
+void normalize_batch(const Attributes& attributes, Inputs inputs, Outputs outputs, int64_t channels,
+                     int64_t n) {
+  const Tensor& x = inputs[0];
+  const int64_t images = x.shape()[0], each = images * n;
+  expect(each > 0, "an empty batch has no statistics");
+  const float epsilon = attributes.get_float("epsilon", 1e-5f),
+              momentum = attributes.get_float("momentum", 0.9f);
+  std::vector<float> values(static_cast<size_t>(each));
+  for (int64_t c = 0; c < channels; ++c) {
+    copy_strided(DType::kFloat32, {images, n}, data<float>(x) + c * n, {channels * n, 1}, values.data(),
+                 {n, 1});
+    const float mean = sum_lanes(values.data(), each) / static_cast<float>(each);
+    const float variance = sum_squares_lanes(values.data(), each, mean) / static_cast<float>(each);
+    const float factor = data<float>(inputs[1])[c] / std::sqrt(variance + epsilon),
+                bias = data<float>(inputs[2])[c];
+    for (int64_t b = 0; b < images; ++b)
+      for (int64_t i = 0; i < n; ++i) {
+        const int64_t at = (b * channels + c) * n + i;
+        data<float>(outputs[0])[at] = (data<float>(x)[at] - mean) * factor + bias;
+      }
+    const float fresh[] = {mean, variance};
+    for (size_t k = 1; k < outputs.size(); ++k)
+      if (outputs[k].count() >= 0)
+        data<float>(outputs[k])[c] = data<float>(inputs[k + 2])[c] * momentum + fresh[k - 1] * (1 - momentum);
+  }
+}
+
+}  // namespace
+
 void run_batch_normalization(const Attributes& attributes, Inputs inputs, Outputs outputs) {
-  expect_arity(inputs, 5, 5, outputs);
+  expect_arity(inputs, 5, 5, outputs, 1, 3);
   const Tensor& x = inputs[0];
   Tensor& y = outputs[0];
-  expect(attributes.get_int("training_mode", 0) == 0, "training_mode is not supported");
   for (const Tensor& t : inputs) expect_dtype(t, DType::kFloat32);
   expect_dtype(y, DType::kFloat32);
   expect_shape(y, x.shape());
@@ -168,6 +199,11 @@ void run_batch_normalization(const Attributes& attributes, Inputs inputs, Output
   const int64_t channels = x.rank() == 1 ? 1 : x.shape()[1],
                 n = x.rank() == 1 ? 1 : product(x.shape(), 2, x.rank());
   for (size_t i = 1; i < 5; ++i) expect_shape(inputs[i], {channels});
+  for (size_t i = 1; i < outputs.size(); ++i)
+    if (outputs[i].count() >= 0) expect_shape(outputs[i], {channels});
+  if (attributes.get_int("training_mode", 0) != 0)
+    return normalize_batch(attributes, inputs, outputs, channels, n);
+  expect(outputs.size() == 1, "running statistics need training_mode 1");
   const float epsilon = attributes.get_float("epsilon", 1e-5f);
   for (int64_t p = 0; p < x.shape()[0] * channels; ++p) {
     const int64_t c = p % channels;

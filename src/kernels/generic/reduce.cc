@@ -240,7 +240,10 @@ void run_arg_min(const Attributes& attributes, Inputs inputs, Outputs outputs) {
   arg_extreme<false>(attributes, inputs, outputs);
 }
 
-void run_cum_sum(const Attributes& attributes, Inputs inputs, Outputs outputs) {
+namespace {
+
+template <bool product_of>
+void cumulate(const Attributes& attributes, Inputs inputs, Outputs outputs) {
   expect_arity(inputs, 2, 2, outputs);
   const Tensor& x = inputs[0];
   Tensor& y = outputs[0];
@@ -257,15 +260,26 @@ void run_cum_sum(const Attributes& attributes, Inputs inputs, Outputs outputs) {
     using Sum = std::conditional_t<std::is_floating_point_v<T>, T, uint64_t>;
     for (int64_t o = 0; o < outer; ++o)
       for (int64_t i = 0; i < inner; ++i) {
-        Sum total = 0;
+        Sum total = product_of ? 1 : 0;
         for (int64_t j = 0; j < n; ++j) {
           const int64_t at = (o * n + (reverse ? n - 1 - j : j)) * inner + i;
-          const Sum next = total + static_cast<Sum>(data<T>(x)[at]);
+          const auto value = static_cast<Sum>(data<T>(x)[at]);
+          const Sum next = product_of ? total * value : total + value;
           data<T>(y)[at] = static_cast<T>(exclusive ? total : next);
           total = next;
         }
       }
   });
+}
+
+}  // namespace
+
+void run_cum_sum(const Attributes& attributes, Inputs inputs, Outputs outputs) {
+  cumulate<false>(attributes, inputs, outputs);
+}
+
+void run_cum_prod(const Attributes& attributes, Inputs inputs, Outputs outputs) {
+  cumulate<true>(attributes, inputs, outputs);
 }
 
 }  // namespace octet::kernels::generic
