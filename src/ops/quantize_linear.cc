@@ -1,4 +1,6 @@
 // QuantizeLinear, DequantizeLinear: per tensor, per channel of `axis`, or per block of `block_size` along it.
+#include <cmath>
+
 #include "ops/support.h"
 
 namespace octet {
@@ -12,11 +14,18 @@ void upgrade(Graph& graph, NodeId id, int) {
     if (attributes.get_int(name, 0) == 0) attributes.erase(name);
 }
 
-// The shapes of scale and zero-point.
+void check_scale(const InferContext& context, const Tensor& scale) {
+  for (const float value : to_float(scale))
+    if (!(value > 0) || !std::isfinite(value))
+      context.fail_here(fmt::format("a scale is {}, expected a positive number", value));
+}
+
+// The shapes of scale and zero-point, and the scale's values where they are known.
 void check_parameters(const InferContext& context) {
   const Dims& x = context.shape(0);
   const Dims& scale = context.shape(1);
   if (!is_float(context.dtype(1))) context.fail_here("the scale is not a float");
+  if (const Tensor* constant = context.constant(1)) check_scale(context, *constant);
   if (context.has_input(2) && context.has_shape(2)) {
     const Dims& zero = context.shape(2);
     bool same = zero.size() == scale.size();
