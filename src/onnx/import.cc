@@ -10,6 +10,7 @@
 #include "onnx/attributes.h"
 #include "onnx/onnx.h"
 #include "onnx/problems.h"
+#include "onnx/quantized_ops.h"
 #include "onnx/tensor_proto.h"
 #include "onnx/wire.h"
 #include "ops/op_def.h"
@@ -46,6 +47,8 @@ class Importer {
       read_outputs();
       problems_.throw_if_any();
       upgrade(false);
+      problems_.throw_if_any();
+      expand_quantized_nodes();
       problems_.throw_if_any();
       bool late = false;
       for (const Read& node : nodes_) late = late || node.def->upgrade_needs_shapes;
@@ -227,7 +230,7 @@ class Importer {
     node.op = proto.op_type();
     node.domain = canonical_domain(proto.domain());
     int opset = kOctetOpset;
-    if (node.domain == "com.microsoft" && (node.op == "QuantizeLinear" || node.op == "DequantizeLinear")) {
+    if (node.domain == kMicrosoftDomain && (node.op == "QuantizeLinear" || node.op == "DequantizeLinear")) {
       node.domain.clear();
       opset = kMicrosoftQdqOpset;
     } else if (const auto found = opsets_.find(node.domain); found != opsets_.end()) {
@@ -249,7 +252,10 @@ class Importer {
 
     std::vector<std::string> found;
     const OpDef* def = find_op(node.op, node.domain);
-    if (def == nullptr) {
+    const bool quantized = is_quantized_operator(node.op, node.domain);
+    if (quantized) {
+      node.attributes = read_attributes(proto, files_, found);
+    } else if (def == nullptr) {
       found.emplace_back("unknown operator");
     } else if (node.domain.empty() && (opset < def->since || opset > def->until)) {
       found.push_back(fmt::format("the operator exists from opset {} to {}", def->since, def->until));
@@ -262,7 +268,10 @@ class Importer {
     if (!found.empty()) return;
     const NodeId id = graph_.add_node(node.op, node.domain, node_name(index), std::move(node.inputs),
                                       std::move(node.outputs), std::move(node.attributes));
-    nodes_.push_back({id, def, opset});
+    if (quantized)
+      quantized_.push_back({id, opset});
+    else
+      nodes_.push_back({id, def, opset});
   }
 
   void read_outputs() {
@@ -285,12 +294,47 @@ class Importer {
       try {
         entry.def->upgrade(graph_, entry.node, entry.opset);
       } catch (const Error& error) {
-        std::string what = error.message();
-        const std::string prefix = fmt::format("node '{}' ({}): ", before.name, before.op);
-        if (what.starts_with(prefix)) what.erase(0, prefix.size());
-        problems_.add({before.op, before.domain, entry.opset, before.name, std::move(what)});
+        add_problem(before, entry.opset, error);
       }
     }
+  }
+
+  // Behind upgrade(), which makes constants of Constant nodes.
+  void expand_quantized_nodes() {
+    for (const OldNode& entry : quantized_) {
+      const Node before = graph_.node(entry.node);
+      // What has parameters that only the data decide runs as it is.
+      if (const OpDef* def = find_op(before.op, before.domain);
+          def != nullptr && !has_constant_scales(before)) {
+        nodes_.push_back({entry.node, def, entry.opset});
+        continue;
+      }
+      try {
+        for (const OldNode& old : expand_quantized(graph_, entry.node)) {
+          const Node made = graph_.node(old.node);
+          const OpDef* def = find_op(made.op, made.domain);
+          if (def == nullptr || def->upgrade == nullptr) continue;
+          nodes_.push_back({old.node, def, old.opset});
+          if (!def->upgrade_needs_shapes) def->upgrade(graph_, old.node, old.opset);
+        }
+      } catch (const Error& error) {
+        add_problem(before, entry.opset, error);
+      }
+    }
+  }
+
+  // Of QLinearConv and QLinearMatMul.
+  bool has_constant_scales(const Node& node) const {
+    for (const size_t i : {1, 2, 4, 5, 6, 7})
+      if (i >= node.inputs.size() || !graph_.is_constant(node.inputs[i])) return false;
+    return true;
+  }
+
+  void add_problem(const Node& node, int opset, const Error& error) {
+    std::string what = error.message();
+    const std::string prefix = fmt::format("node '{}' ({}): ", node.name, node.op);
+    if (what.starts_with(prefix)) what.erase(0, prefix.size());
+    problems_.add({node.op, node.domain, opset, node.name, std::move(what)});
   }
 
   void check_internal() {
@@ -318,6 +362,7 @@ class Importer {
   std::set<std::string> symbols_;
   std::unordered_map<std::string, ValueId> values_;
   std::vector<Read> nodes_;
+  std::vector<OldNode> quantized_;  // those that expand_quantized() replaces
   Problems problems_;
   Graph graph_;
 };
