@@ -9,6 +9,7 @@ Files that ONNX Runtime itself refuses (per channel below opset 13) are passed o
 import contextlib
 import io
 import logging
+import re
 
 import numpy as np
 import onnx
@@ -20,6 +21,7 @@ import common
 
 MAX_DB = 0.3
 WEIGHTED = ("Conv", "Gemm", "MatMul")
+NARROW = (onnx.TensorProto.UINT8, onnx.TensorProto.INT8, onnx.TensorProto.UINT4, onnx.TensorProto.INT4)
 
 
 class Reader(CalibrationDataReader):
@@ -45,10 +47,19 @@ def quantize(bench, name, prepare, signed, per_channel, arrays):
 
 
 def quantized_weighted(path):
-    """How many nodes multiply 8-bit activations by 8-bit weights."""
+    """How many nodes multiply 8-bit activations by weights of 8 or 4 bits."""
     graph = onnx.load(path).graph
-    dequantized = {n.output[0] for n in graph.node if n.op_type == "DequantizeLinear"}
-    return sum(n.op_type in WEIGHTED and {n.input[0], n.input[1]} <= dequantized for n in graph.node)
+    constants = {i.name: i for i in graph.initializer}
+    made = {n.output[0]: n for n in graph.node}
+
+    def narrow(value):
+        dq = made.get(value)
+        if dq is None or dq.op_type != "DequantizeLinear":
+            return False
+        zero = constants.get(dq.input[2]) if len(dq.input) > 2 else None
+        return zero is None or zero.data_type in NARROW
+    return (sum(n.op_type in WEIGHTED and narrow(n.input[0]) and narrow(n.input[1]) for n in graph.node)
+            + sum(n.op_type in ("QLinearConv", "QLinearMatMul", "QGemm") for n in graph.node))
 
 
 def check(bench, label, path, reference, images):
@@ -73,9 +84,13 @@ def check(bench, label, path, reference, images):
         ok = min(abs(ours - kernels), abs(ours - plain)) <= MAX_DB or min(kernels, plain) <= ours <= max(kernels, plain)
         bench.row(bool(ok) and int8 >= wanted, f"{label:44} {output[:10]:10} {ours:8.3f} {kernels:10.3f} {plain:10.3f} "
                   f"{int8:6} of {wanted:3} {len(floats):6}")
+    reasons = {}
     for step in floats:
         if step["kind"] in ("conv_f32", "gemm_f32", "matmul_f32"):
-            bench.row(None, f"  in float: {step['name'][-60:]} ({step['kind']}): {step['reason']}")
+            reasons.setdefault((step["kind"], re.sub("'.*'", "'...'", step["reason"])), []).append(step["name"])
+    for (kind, reason), names in reasons.items():
+        bench.row(None, f"  in float: {len(names):3} {kind}, e.g. {names[0][-60:]}: {reason or 'NO REASON'}")
+    bench.failures += sum(reason == "" for _, reason in reasons)
     return floats
 
 
