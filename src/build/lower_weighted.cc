@@ -182,7 +182,7 @@ void finish_in_float(LoweringState& l, const NodeGroup& group, int32_t from) {
   const Layout layout = l.layout_of(from);
   if (group.residual != kNoId) {
     const int32_t other = l.tensor(group.residual, layout);
-    const NodeId add = group.nodes[group.activation ? 2 : 1];
+    const NodeId add = group.nodes[group.before_residual()];
     const bool last = !group.final_clip;
     const int32_t to = last ? l.make(group.output, DType::kFloat32, layout)
                             : l.make_temporary(l.graph().node(add).name + "/partial", DType::kFloat32, layout,
@@ -279,7 +279,9 @@ class IntegerLowering {
     }
     l_.set_precision(step, "int8");
     if (group_.residual != kNoId && residual < 0)
-      name_nodes(l_, step, {group_.nodes.begin(), group_.nodes.begin() + (group_.activation ? 2 : 1)});
+      name_nodes(l_, step,
+                 {group_.nodes.begin(),
+                  group_.nodes.begin() + static_cast<std::ptrdiff_t>(group_.before_residual())});
     else
       name_nodes(l_, step, group_.nodes);
   }
@@ -359,8 +361,9 @@ void lower_piecewise(LoweringState& l, const NodeGroup& group) {
 
 void lower_weighted(LoweringState& l, const NodeGroup& group) {
   const Node& node = l.graph().node(group.root);
-  const auto w = describe(l, node);
+  auto w = describe(l, node);
   if (!w) return lower_piecewise(l, group);
+  if (group.bias != kNoId) w->bias = group.bias;
   const Dims& weight_dims = l.dims(w->weights);
   const int64_t channels = weight_dims[w->transposed ? 1 : 0].value();
   const auto bias = bias_values(l, *w, channels);

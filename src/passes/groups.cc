@@ -37,6 +37,23 @@ bool same_known_shape(const Graph& graph, ValueId a, ValueId b) {
   return x && y && *x == *y;
 }
 
+// The constant that `add` adds to the result of a MatMul, when it is one number per output column.
+std::optional<ValueId> column_bias(const Graph& graph, const Node& matmul, const Node& add) {
+  if (!matmul.is("MatMul") || !add.is("Add") || add.inputs.size() != 2) return {};
+  const ValueId product = matmul.outputs[0];
+  const ValueId other = add.inputs[add.inputs[0] == product ? 1 : 0];
+  if (other == product || !graph.is_constant(other) || !same_known_shape(graph, product, add.outputs[0]))
+    return {};
+  const auto &weights = graph.value(matmul.inputs[1]).shape, &full = graph.value(product).shape;
+  const Tensor& c = *graph.value(other).constant;
+  if (!weights || weights->size() != 2 || c.dtype() != DType::kFloat32 || c.rank() < 1 ||
+      c.rank() > static_cast<int>(full->size()))
+    return {};
+  const Dim columns = weights->back();
+  if (!columns.known() || c.count() != columns.value() || c.shape().back() != columns.value()) return {};
+  return other;
+}
+
 }  // namespace
 
 std::optional<ActivationSpec> activation_of(const Graph& graph, const Node& node) {
@@ -95,7 +112,15 @@ NodeGroups::NodeGroups(const Graph& graph) : group_of_(graph.node_slots(), -1) {
       const bool weighted = is_weighted(graph, node);
       const bool arithmetic = (node.is("Add") || node.is("Mul")) && node.inputs.size() == 2;
       if (group_of_[id] >= 0 || (pass == 0 ? !weighted : !arithmetic)) continue;
-      NodeGroup group{id, {id}, {}, kNoId, {}, node.outputs[0]};
+      NodeGroup group;
+      group.root = id;
+      take(group, id);
+      if (weighted)
+        if (const auto next = follow(group))
+          if (const auto bias = column_bias(graph, node, graph.node(*next))) {
+            group.bias = *bias;
+            take(group, *next);
+          }
       group.activation = take_activation(group, false);
       if (weighted) {
         const auto next = follow(group);

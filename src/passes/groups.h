@@ -20,14 +20,18 @@ struct ActivationSpec {
 std::optional<ActivationSpec> activation_of(const Graph& graph, const Node& node);
 
 // A weighted node (Conv, Gemm, MatMul by a constant), Add or Mul and what follows it in the same kernel, in
-// this order: root, then `activation`, then `residual` added, then `final_clip`.
+// this order: root, then `bias` added, then `activation`, then `residual` added, then `final_clip`.
 struct NodeGroup {
   NodeId root = kNoId;
-  std::vector<NodeId> nodes;                 // root first, in order
-  std::optional<ActivationSpec> activation;  // straight behind the root
+  std::vector<NodeId> nodes = {};            // root first, in order
+  ValueId bias = kNoId;                      // of a MatMul: the constant that an Add behind it adds
+  std::optional<ActivationSpec> activation;  // straight behind the root or its bias
   ValueId residual = kNoId;                  // float value added
   std::optional<ActivationSpec> final_clip;  // behind the residual; kRelu or kClip only
   ValueId output = kNoId;                    // what the last node makes
+
+  // Nodes that come before the Add of the residual.
+  size_t before_residual() const { return 1 + (bias != kNoId ? 1 : 0) + (activation ? 1 : 0); }
 };
 
 // All groups of a graph, and to which each node belongs.
