@@ -1,0 +1,374 @@
+// The vector kernel, over the vectors `S` of simd/vector_*.h and the tiles `T` of an instruction set.
+// Internal linkage: each instruction set's file has its own copy.
+//
+// The right operand is packed as [columns / 16][depth / 4][16][4] bytes with the top bit flipped (s8), so
+// that with b' = b - 128 and z' = zero - 128
+//
+//   acc[m][n] = sum a * b' + (depth * a.zero * z' - a.zero * sum b'[n]) - z' * sum a[m]
+//
+// of which the parenthesis (`init`) is known per column and the last term per row. Padding is 0 in b'.
+//
+// T has kRows (rows of a tile) and multiply(rows, row_count, k4, packed, blocks, init, row_terms, out,
+// stride).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "kernels/matmul/matmul.h"
+#include "kernels/simd/smaller.h"
+
+namespace octet::kernels {
+namespace {
+
+static inline int64_t up(int64_t v, int64_t unit) {
+  return divide_up(v, unit) * unit;
+}
+
+// Places in scratch memory, 64-byte aligned.
+class Bump {
+ public:
+  explicit Bump(std::byte* base) : at_(base), base_(base) {}
+  template <typename E>
+  E* take(int64_t count) {
+    auto* p = reinterpret_cast<E*>(at_);
+    at_ += up(count * static_cast<int64_t>(sizeof(E)), 64);
+    return p;
+  }
+  int64_t used() const { return at_ - base_; }
+
+ private:
+  std::byte *at_, *base_;
+};
+
+struct PackedRight {
+  int8_t* bytes;
+  int32_t* init;
+  int64_t k4, blocks;
+};
+
+static inline PackedRight take_right(Bump& bump, int64_t depth, int64_t columns) {
+  PackedRight p{};
+  p.k4 = divide_up(depth, 4);
+  p.blocks = divide_up(columns, 16);
+  p.bytes = bump.take<int8_t>(p.k4 * p.blocks * 64);
+  p.init = bump.take<int32_t>(p.blocks * 16);
+  return p;
+}
+
+// Four rows of 16 columns, column c's bytes together.
+static inline void pack_rows(const uint8_t* const (&rows)[4], int8_t* to) {
+  __m128i r[4];
+  for (int i = 0; i < 4; ++i) r[i] = _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows[i]));
+  const __m128i flip = _mm_set1_epi8(static_cast<char>(0x80));
+  const __m128i low = _mm_xor_si128(_mm_unpacklo_epi8(r[0], r[1]), flip),
+                high = _mm_xor_si128(_mm_unpackhi_epi8(r[0], r[1]), flip);
+  const __m128i low2 = _mm_xor_si128(_mm_unpacklo_epi8(r[2], r[3]), flip),
+                high2 = _mm_xor_si128(_mm_unpackhi_epi8(r[2], r[3]), flip);
+  auto* out = reinterpret_cast<__m128i*>(to);
+  _mm_storeu_si128(out, _mm_unpacklo_epi16(low, low2));
+  _mm_storeu_si128(out + 1, _mm_unpackhi_epi16(low, low2));
+  _mm_storeu_si128(out + 2, _mm_unpacklo_epi16(high, high2));
+  _mm_storeu_si128(out + 3, _mm_unpackhi_epi16(high, high2));
+}
+
+// Four columns of 16 consecutive rows each: a transposition of 4 x 4 dwords into columns c .. c + 3.
+static inline void pack_columns(const uint8_t* const (&columns)[4], int8_t* to) {
+  __m128i v[4];
+  const __m128i flip = _mm_set1_epi8(static_cast<char>(0x80));
+  for (int i = 0; i < 4; ++i)
+    v[i] = _mm_xor_si128(_mm_loadu_si128(reinterpret_cast<const __m128i*>(columns[i])), flip);
+  const __m128i a = _mm_unpacklo_epi32(v[0], v[1]), b = _mm_unpacklo_epi32(v[2], v[3]);
+  const __m128i c = _mm_unpackhi_epi32(v[0], v[1]), d = _mm_unpackhi_epi32(v[2], v[3]);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm_unpacklo_epi64(a, b));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to + 64), _mm_unpackhi_epi64(a, b));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to + 128), _mm_unpacklo_epi64(c, d));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to + 192), _mm_unpackhi_epi64(c, d));
+}
+
+// One group of four rows of one block, with any strides and borders.
+static inline void pack_some(const ByteMatrix& b, int64_t k, int64_t depth, int64_t column, int64_t columns,
+                             int8_t* to) {
+  for (int64_t c = 0; c < 16; ++c)
+    for (int64_t i = 0; i < 4; ++i) {
+      const bool inside = k + i < depth && column + c < columns;
+      to[c * 4 + i] =
+          inside ? static_cast<int8_t>(b.data[(k + i) * b.row_stride + (column + c) * b.column_stride] ^ 0x80)
+                 : 0;
+    }
+}
+
+// The groups of a whole block that the fast loads serve; gives the first group that they do not.
+static inline int64_t pack_fast(const ByteMatrix& b, int64_t depth, int64_t column, int8_t* to) {
+  int64_t g = 0;
+  if (b.column_stride == 1) {
+    for (; 4 * g + 4 <= depth; ++g) {
+      const uint8_t* row = b.data + 4 * g * b.row_stride + column;
+      pack_rows({row, row + b.row_stride, row + 2 * b.row_stride, row + 3 * b.row_stride}, to + g * 64);
+    }
+  } else if (b.row_stride == 1) {
+    for (; 4 * g + 16 <= depth; g += 4)
+      for (int64_t c = 0; c < 16; c += 4) {
+        const uint8_t* first = b.data + 4 * g + (column + c) * b.column_stride;
+        pack_columns(
+            {first, first + b.column_stride, first + 2 * b.column_stride, first + 3 * b.column_stride},
+            to + g * 64 + c * 4);
+      }
+  }
+  return g;
+}
+
+template <class T>
+void pack_right(const ByteMatrix& b, int32_t a_zero, int64_t depth, int64_t columns, const PackedRight& p) {
+  const int32_t z = b.zero - 128;
+  const auto constant = static_cast<int32_t>(depth * a_zero * z);
+  for (int64_t block = 0; block < p.blocks; ++block) {
+    int8_t* to = p.bytes + block * p.k4 * 64;
+    int64_t g = columns - block * 16 >= 16 ? pack_fast(b, depth, block * 16, to) : 0;
+    for (; g < p.k4; ++g) pack_some(b, 4 * g, depth, block * 16, columns, to + g * 64);
+    int32_t sums[16];
+    T::column_sums(to, p.k4, sums);
+    for (int c = 0; c < 16; ++c) p.init[block * 16 + c] = constant - a_zero * sums[c];
+  }
+}
+
+// Up to T::kRows rows of a left operand, as the tiles read them: whole groups of four bytes.
+template <int kRows>
+struct LeftRows {
+  const uint8_t* rows[kRows];
+  int32_t terms[kRows];
+};
+
+template <int kRows>
+static inline void take_left(const ByteMatrix& a, int32_t b_zero, int64_t first, int64_t count, int64_t depth,
+                             uint8_t* copy, LeftRows<kRows>& left) {
+  const int64_t stride = up(depth, 64);
+  for (int64_t m = 0; m < count; ++m) {
+    const uint8_t* from = a.data + (first + m) * a.row_stride;
+    left.rows[m] = from;
+    if (a.column_stride != 1 || depth % 4 != 0) {
+      uint8_t* to = copy + m * stride;
+      if (a.column_stride == 1)
+        std::memcpy(to, from, static_cast<size_t>(depth));
+      else
+        for (int64_t k = 0; k < depth; ++k) to[k] = from[k * a.column_stride];
+      for (int64_t k = depth; k % 4 != 0; ++k) to[k] = 0;
+      left.rows[m] = to;
+    }
+    uint32_t sum = 0;
+    for (int64_t k = 0; k < depth; ++k) sum += left.rows[m][k];
+    left.terms[m] = -(b_zero - 128) * static_cast<int32_t>(sum);
+  }
+}
+
+template <class S>
+static inline void store_row(const MatMulOutput& o, int64_t row, int64_t columns, const int32_t* acc) {
+  const auto scale = S::set(o.scale), bias = S::set(o.bias);
+  if (o.is_float) {
+    float* to = static_cast<float*>(o.data) + row * o.row_stride;
+    if (o.column_stride == 1) {
+      for (int64_t n = 0; n < columns; n += S::kFloats)
+        S::store_some(to + n, S::fma(S::to_float(S::load_int(acc + n)), scale, bias),
+                      smaller(columns - n, S::kFloats));
+    } else {
+      for (int64_t n = 0; n < columns; ++n)
+        to[n * o.column_stride] = __builtin_fmaf(static_cast<float>(acc[n]), o.scale, o.bias);
+    }
+    return;
+  }
+  uint8_t* to = static_cast<uint8_t*>(o.data) + row * o.row_stride;
+  const auto high = S::set(255.0f), low = S::set(0.0f);
+  for (int64_t n = 0; n < columns; n += 16) {
+    typename S::I parts[S::kParts];
+    for (int i = 0; i < S::kParts; ++i) {
+      const auto v = S::fma(S::to_float(S::load_int(acc + n + i * S::kFloats)), scale, bias);
+      parts[i] = S::round(S::max(v, low), high);
+    }
+    const __m128i bytes = S::narrow(parts);
+    const int64_t count = smaller(columns - n, 16);
+    if (o.column_stride == 1) {
+      S::store16_some(to + n, bytes, count);
+    } else {
+      alignas(16) uint8_t all[16];
+      _mm_store_si128(reinterpret_cast<__m128i*>(all), bytes);
+      for (int64_t i = 0; i < count; ++i) to[(n + i) * o.column_stride] = all[i];
+    }
+  }
+}
+
+struct MatMulPlaces {
+  PackedRight right;
+  uint8_t* copy;
+  int32_t* sums;
+};
+
+template <class T>
+static inline MatMulPlaces matmul_places(const MatMulCall& c, Bump& bump) {
+  MatMulPlaces p{};
+  p.right = take_right(bump, c.depth, c.columns);
+  p.copy = bump.take<uint8_t>(T::kRows * up(c.depth, 64));
+  p.sums = bump.take<int32_t>(T::kRows * p.right.blocks * 16);
+  return p;
+}
+
+template <class S, class T>
+void matmul(const MatMulCall& c, std::byte* scratch) noexcept {
+  Bump bump(scratch);
+  const MatMulPlaces p = matmul_places<T>(c, bump);
+  pack_right<T>(c.b, c.a.zero, c.depth, c.columns, p.right);
+  const int64_t stride = p.right.blocks * 16;
+  for (int64_t m = 0; m < c.rows; m += T::kRows) {
+    const int64_t count = smaller(T::kRows, c.rows - m);
+    LeftRows<T::kRows> left;
+    take_left(c.a, c.b.zero, m, count, c.depth, p.copy, left);
+    T::multiply(left.rows, left.terms, count, p.right, p.sums, stride);
+    for (int64_t i = 0; i < count; ++i) store_row<S>(c.output, m + i, c.columns, p.sums + i * stride);
+  }
+}
+
+struct AttentionPlaces {
+  PackedRight keys, values;
+  uint8_t *copy, *probabilities;
+  int32_t* sums;
+  float *scores, *mask;
+  int64_t stride;  // of sums
+};
+
+template <class T>
+static inline AttentionPlaces attention_places(const AttentionCall& c, Bump& bump) {
+  AttentionPlaces p{};
+  p.keys = take_right(bump, c.depth, c.keys);
+  p.values = take_right(bump, c.keys, c.columns);
+  p.stride = 16 * larger(p.keys.blocks, p.values.blocks);
+  p.copy = bump.take<uint8_t>(T::kRows * up(c.depth, 64));
+  p.probabilities = bump.take<uint8_t>(T::kRows * up(c.keys, 64));
+  p.sums = bump.take<int32_t>(T::kRows * p.stride);
+  p.scores = bump.take<float>(up(c.keys, 16));
+  p.mask = bump.take<float>(up(c.keys, 16));
+  return p;
+}
+
+// The mask of a row, contiguous.
+static inline const float* mask_row(const AttentionCall& c, int64_t row, float* copy) {
+  const float* from = c.mask + row * c.mask_row_stride;
+  if (c.mask_key_stride == 1) return from;
+  if (row > 0 && c.mask_row_stride == 0) return copy;
+  for (int64_t n = 0; n < c.keys; ++n) copy[n] = from[n * c.mask_key_stride];
+  return copy;
+}
+
+// t of a row into `scores`, padded with -infinity; gives its largest.
+template <class S>
+static inline float scores_of(const AttentionCall& c, const int32_t* sums, const float* mask, float* scores) {
+  constexpr int kVectors = 16 / S::kFloats;
+  const auto scale = S::set(c.score_scale);
+  typename S::F largest[kVectors];
+  for (int i = 0; i < kVectors; ++i) largest[i] = S::set(-__builtin_inff());
+  int64_t n = 0;
+  for (; n + 16 <= c.keys; n += 16)
+    for (int i = 0; i < kVectors; ++i) {
+      const int64_t at = n + i * S::kFloats;
+      const auto s = S::to_float(S::load_int(sums + at));
+      const auto t = mask == nullptr ? S::mul(s, scale) : S::fma(s, scale, S::load(mask + at));
+      S::store(scores + at, t);
+      largest[i] = S::max(largest[i], t);
+    }
+  if (n < c.keys) {
+    for (int64_t i = 0; i < 16; ++i) {
+      const auto s = static_cast<float>(sums[n + i]);
+      if (n + i >= c.keys)
+        scores[n + i] = -__builtin_inff();
+      else
+        scores[n + i] = mask == nullptr ? s * c.score_scale : __builtin_fmaf(s, c.score_scale, mask[n + i]);
+    }
+    for (int i = 0; i < kVectors; ++i) largest[i] = S::max(largest[i], S::load(scores + n + i * S::kFloats));
+  }
+  float lanes[16];
+  for (int i = 0; i < kVectors; ++i) S::store(lanes + i * S::kFloats, largest[i]);
+  for (int half = 8; half > 0; half /= 2)
+    for (int l = 0; l < half; ++l) lanes[l] = lanes[l] > lanes[l + half] ? lanes[l] : lanes[l + half];
+  return lanes[0];
+}
+
+// scores becomes exp(scores - largest), with 0 behind the last; gives the sum.
+template <class S>
+static inline float exponentials(int64_t keys, float largest, float* scores) {
+  constexpr int kVectors = 16 / S::kFloats;
+  const auto shift = S::set(largest);
+  typename S::F sums[kVectors];
+  for (int i = 0; i < kVectors; ++i) sums[i] = S::set(0.0f);
+  for (int64_t n = 0; n < keys; n += 16) {
+    typename S::F e[kVectors];
+    for (int i = 0; i < kVectors; ++i)
+      e[i] = exp_value<S>(S::sub(S::load(scores + n + i * S::kFloats), shift));
+    for (int i = 0; i < kVectors; ++i) S::store(scores + n + i * S::kFloats, e[i]);
+    if (keys - n < 16) {
+      for (int64_t i = keys - n; i < 16; ++i) scores[n + i] = 0.0f;
+      for (int i = 0; i < kVectors; ++i) e[i] = S::load(scores + n + i * S::kFloats);
+    }
+    for (int i = 0; i < kVectors; ++i) sums[i] = S::add(sums[i], e[i]);
+  }
+  float lanes[16];
+  for (int i = 0; i < kVectors; ++i) S::store(lanes + i * S::kFloats, sums[i]);
+  for (int half = 8; half > 0; half /= 2)
+    for (int l = 0; l < half; ++l) lanes[l] += lanes[l + half];
+  return lanes[0];
+}
+
+template <class S>
+static inline void quantize_scores(int64_t keys, float factor, float zero, const float* scores,
+                                   uint8_t* out) {
+  const auto f = S::set(factor), z = S::set(zero), high = S::set(255.0f), low = S::set(0.0f);
+  for (int64_t n = 0; n < keys; n += 16) {
+    typename S::I parts[S::kParts];
+    for (int i = 0; i < S::kParts; ++i)
+      parts[i] = S::round(S::max(S::fma(S::load(scores + n + i * S::kFloats), f, z), low), high);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out + n), S::narrow(parts));
+  }
+}
+
+template <class S, class T>
+void attention(const AttentionCall& c, std::byte* scratch) noexcept {
+  Bump bump(scratch);
+  const AttentionPlaces p = attention_places<T>(c, bump);
+  pack_right<T>(c.k, c.q.zero, c.depth, c.keys, p.keys);
+  pack_right<T>(c.v, c.probability_zero, c.keys, c.columns, p.values);
+  const auto zero = static_cast<float>(c.probability_zero);
+  for (int64_t m = 0; m < c.rows; m += T::kRows) {
+    const int64_t count = smaller(T::kRows, c.rows - m);
+    LeftRows<T::kRows> left;
+    take_left(c.q, c.k.zero, m, count, c.depth, p.copy, left);
+    T::multiply(left.rows, left.terms, count, p.keys, p.sums, p.stride);
+    for (int64_t i = 0; i < count; ++i) {
+      uint8_t* row = p.probabilities + i * up(c.keys, 64);
+      const float* mask = c.mask == nullptr ? nullptr : mask_row(c, m + i, p.mask);
+      const float largest = scores_of<S>(c, p.sums + i * p.stride, mask, p.scores);
+      const float total = exponentials<S>(c.keys, largest, p.scores);
+      quantize_scores<S>(c.keys, c.probability_scale / total, zero, p.scores, row);
+      uint32_t sum = 0;
+      for (int64_t k = 0; k < c.keys; ++k) sum += row[k];
+      left.rows[i] = row;
+      left.terms[i] = -(c.v.zero - 128) * static_cast<int32_t>(sum);
+    }
+    T::multiply(left.rows, left.terms, count, p.values, p.sums, p.stride);
+    for (int64_t i = 0; i < count; ++i) store_row<S>(c.output, m + i, c.columns, p.sums + i * p.stride);
+  }
+}
+
+template <class T>
+int64_t matmul_scratch(const MatMulCall& c) {
+  Bump bump(nullptr);
+  matmul_places<T>(c, bump);
+  return bump.used();
+}
+
+template <class T>
+int64_t attention_scratch(const AttentionCall& c) {
+  Bump bump(nullptr);
+  attention_places<T>(c, bump);
+  return bump.used();
+}
+
+}  // namespace
+}  // namespace octet::kernels
