@@ -180,6 +180,10 @@ void LoweringState::lower_single(NodeId id) {
       return lower_concat(*this, id);
     case Lowering::kReshape:
       return lower_reshape(*this, id);
+    case Lowering::kMatMul:
+      return lower_matmul(*this, id);
+    case Lowering::kTranspose:
+      return lower_transpose(*this, id);
     default:
       return lower_generic(*this, id);
   }

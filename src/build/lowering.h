@@ -96,6 +96,26 @@ class LoweringState {
   int32_t requantize(int32_t from, const QuantParams& to, const std::string& name);
   void requantize_into(int32_t from, int32_t to, NodeId node);
 
+  // A transposition of 8-bit values that its readers do themselves: `stored` is what it would make.
+  struct Transposed {
+    ValueId source = kNoId;  // 8-bit value
+    std::vector<int64_t> perm;
+  };
+  void leave_transposed(ValueId stored, Transposed transposed) {
+    transposed_[stored] = std::move(transposed);
+  }
+  const Transposed* transposed(ValueId stored) const {
+    const auto found = transposed_.find(stored);
+    return found == transposed_.end() ? nullptr : &found->second;
+  }
+
+  // Attention whose scores begin with the product `scores` is lowered with the product `last`.
+  void begin_attention(NodeId last, NodeId scores) { attention_[last] = scores; }
+  std::optional<NodeId> attention_of(NodeId last) const {
+    const auto found = attention_.find(last);
+    return found == attention_.end() ? std::nullopt : std::optional(found->second);
+  }
+
   engine::Model& model() { return model_; }
 
  private:
@@ -121,6 +141,8 @@ class LoweringState {
   };
   std::map<ValueId, Place> concat_place_;  // values that are written straight into a concatenation
   std::set<NodeId> done_;
+  std::map<ValueId, Transposed> transposed_;
+  std::map<NodeId, NodeId> attention_;
 };
 
 // Limits of an 8-bit output.
@@ -147,6 +169,8 @@ void lower_pool(LoweringState& l, NodeId id);
 void lower_resize(LoweringState& l, NodeId id);
 void lower_concat(LoweringState& l, NodeId id);
 void lower_reshape(LoweringState& l, NodeId id);
+void lower_matmul(LoweringState& l, NodeId id);
+void lower_transpose(LoweringState& l, NodeId id);
 void lower_quantize(LoweringState& l, NodeId id);
 void lower_generic(LoweringState& l, NodeId id);
 // Add, Sub, Mul, Div in float where a fast step serves; false where not.

@@ -3,48 +3,10 @@
 
 #include "ops/op_def.h"
 #include "passes/canonicalize.h"
+#include "passes/match.h"
 
 namespace octet {
 namespace {
-
-std::optional<float> scalar_constant(const Graph& graph, ValueId value) {
-  if (!graph.is_constant(value)) return {};
-  const Tensor& t = *graph.value(value).constant;
-  if (t.dtype() != DType::kFloat32 || t.count() != 1) return {};
-  return t.as<float>()[0];
-}
-
-bool close(std::optional<float> value, double expected) {
-  return value && std::abs(*value - expected) < 1e-3 * std::max(1.0, std::abs(expected));
-}
-
-// The operand of a two-input node that is a scalar constant near `expected`; gives the other operand.
-std::optional<ValueId> other_than(const Graph& graph, const Node& node, double expected) {
-  if (node.inputs.size() != 2) return {};
-  if (close(scalar_constant(graph, node.inputs[1]), expected)) return node.inputs[0];
-  if (close(scalar_constant(graph, node.inputs[0]), expected)) return node.inputs[1];
-  return {};
-}
-
-bool only_use(const Graph& graph, ValueId value) {
-  return !graph.is_output(value) && graph.consumers(value).size() == 1;
-}
-
-const Node* producer_of(const Graph& graph, ValueId value, std::string_view op) {
-  const Node* node = value == kNoId ? nullptr : graph.producer(value);
-  return node != nullptr && node->is(op) ? node : nullptr;
-}
-
-// The node `id` becomes `op` of `x`; what only it needed is left to prune().
-void become(Graph& graph, NodeId id, std::string op, std::string domain, ValueId x,
-            Attributes attributes = {}) {
-  const Node node = graph.node(id);
-  const ValueId y = node.outputs[0];
-  graph.remove_node(id);
-  const NodeId made =
-      graph.add_node(std::move(op), std::move(domain), node.name, {x}, {}, std::move(attributes));
-  graph.append_output(made, y);
-}
 
 // x * sigmoid(x)
 std::optional<ValueId> match_silu(const Graph& graph, const Node& mul) {
@@ -144,16 +106,16 @@ bool fuse_activations(Graph& graph) {
     if (!node.is("Mul") && !node.is("Div")) continue;
     if (node.is("Mul") && node.inputs.size() == 2) {
       if (const auto x = match_silu(graph, node)) {
-        become(graph, id, "Silu", std::string(kOctetDomain), *x);
+        become(graph, id, "Silu", std::string(kOctetDomain), {*x});
         changed = true;
         continue;
       }
     }
     if (const auto x = match_hard_swish(graph, node)) {
-      become(graph, id, "HardSwish", "", *x);
+      become(graph, id, "HardSwish", "", {*x});
       changed = true;
     } else if (const auto g = match_gelu(graph, node)) {
-      become(graph, id, "Gelu", "", *g);
+      become(graph, id, "Gelu", "", {*g});
       changed = true;
     }
   }

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <set>
 
+#include "passes/attention.h"
 #include "passes/groups.h"
 #include "passes/layer_weights.h"
 #include "passes/quantize.h"
@@ -57,7 +58,10 @@ class Inserter {
       const bool eight_bits =
           weighted || (!node.inputs.empty() && placement_.group_of.count(node.inputs[0]) &&
                        placement_.group_of.count(out));
-      if (eight_bits) layers.push_back({node.name, node.op, graph_.value(out).name});
+      const auto placed = [&](ValueId v) { return placement_.group_of.count(v) > 0; };
+      const bool product =
+          is_variable_matmul(graph_, node) && placed(node.inputs[0]) && placed(node.inputs[1]);
+      if (eight_bits || product) layers.push_back({node.name, node.op, graph_.value(out).name});
     }
     return layers;
   }

@@ -3,6 +3,7 @@
 #include <set>
 
 #include "ops/op_def.h"
+#include "passes/attention.h"
 #include "passes/groups.h"
 #include "passes/quantize.h"
 
@@ -105,6 +106,15 @@ class Placer {
     }
     const OpDef* op = find_op(node.op, node.domain);
     if (op == nullptr || node.outputs.empty()) return;
+    if (is_variable_matmul(graph_, node)) {
+      if (!selected(node)) {
+        placement_.left_out[id] = "excluded";
+        return;
+      }
+      want(node.inputs[0]);
+      want(node.inputs[1]);
+      return;
+    }
     const bool out = wanted(node.outputs[0]);
     switch (op->quant) {
       case QuantRule::kSameScale: {

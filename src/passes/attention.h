@@ -1,0 +1,28 @@
+// softmax(scale * a x b + mask) x v as one thing. Quantization leaves the graph as it is; `build` asks here
+// what it can lower to one step.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "graph/graph.h"
+
+namespace octet {
+
+// Nodes from the product of queries and keys to the softmax, each the only reader of the one before.
+struct AttentionScores {
+  NodeId product = kNoId;     // the MatMul of queries and keys
+  std::vector<NodeId> nodes;  // from it to the Softmax
+  float scale = 1;
+  ValueId mask = kNoId;  // added behind the scale
+  ValueId probabilities = kNoId;
+};
+
+// The scores that begin with `matmul`, or nullopt when it is no such product.
+std::optional<AttentionScores> match_attention_scores(const Graph& graph, NodeId matmul);
+
+// Whether a MatMul has two operands of rank 2 or more that are both made at run time, with sums that fit into
+// 32 bits in 8 bits.
+bool is_variable_matmul(const Graph& graph, const Node& node);
+
+}  // namespace octet
