@@ -16,9 +16,10 @@ void CommonArguments::add(CLI::App& app, bool with_threads) {
     app.add_option("--threads", threads, "number of threads; 0: one per available CPU")
         ->check(CLI::Range(0, 4096))
         ->capture_default_str();
-  app.add_option("--memory-limit", memory_limit_, "refuse single allocations above this, e.g. 500M or 4G")
+  app.add_option("--memory-limit", memory_limit_,
+                 "most memory for tensors, e.g. 500M or 4G; default: the machine's")
       ->type_name("SIZE")
-      ->each([](const std::string& text) { set_allocation_limit(parse_size(text)); });
+      ->each([](const std::string& text) { set_memory_limit(parse_size(text)); });
 }
 
 RunnerOptions CommonArguments::runner(Progress& progress, std::string label) const {

@@ -1,10 +1,13 @@
 #include "tensor/tensor.h"
 
+#include <unistd.h>
+
 #include <atomic>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <limits>
+#include <utility>
 
 #include "base/checked.h"
 #include "tensor/half.h"
@@ -15,10 +18,39 @@ namespace {
 constexpr int64_t kAlignment = 64;
 constexpr int64_t kSpare = 64;  // so that vector loads may run past the last element
 
-std::atomic<int64_t>& allocation_limit() {
-  static std::atomic<int64_t> limit{int64_t{16} << 30};
-  return limit;
+// The bytes that all tensors of the process have and may have.
+struct Memory {
+  std::atomic<int64_t> used{0};
+  std::atomic<int64_t> limit{physical_memory()};
+
+  static int64_t physical_memory() {
+    return static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE);
+  }
+};
+
+Memory& memory() {
+  static Memory memory;
+  return memory;
 }
+
+// Bytes of `memory()` that a tensor holds; gives them back.
+class Share {
+ public:
+  Share(DType dtype, const Shape& shape, int64_t bytes) : bytes_(bytes) {
+    const int64_t limit = memory().limit.load(std::memory_order_relaxed);
+    const int64_t before = memory().used.fetch_add(bytes, std::memory_order_relaxed);
+    if (bytes <= limit && before <= limit - bytes) return;
+    memory().used.fetch_sub(bytes, std::memory_order_relaxed);
+    fail(ErrorCode::kOutOfMemory, "a {} tensor of shape {} needs {} bytes, {} are in use; the limit is {}",
+         dtype_name(dtype), to_string(shape), bytes, before, limit);
+  }
+  Share(Share&& other) noexcept : bytes_(std::exchange(other.bytes_, 0)) {}
+  Share& operator=(Share&&) = delete;
+  ~Share() { memory().used.fetch_sub(bytes_, std::memory_order_relaxed); }
+
+ private:
+  int64_t bytes_;
+};
 
 int64_t element_count(DType dtype, const Shape& shape) {
   for (int64_t dim : shape)
@@ -124,16 +156,14 @@ std::string to_string(const Shape& shape) {
 Tensor::Tensor(DType dtype, Shape shape) : dtype_(dtype), shape_(std::move(shape)) {
   count_ = element_count(dtype_, shape_);
   const int64_t size = dtype_bytes(dtype_, count_);
-  const int64_t limit = allocation_limit().load(std::memory_order_relaxed);
-  if (size > limit)
-    fail(ErrorCode::kOutOfMemory, "a {} tensor of shape {} needs {} bytes; the limit is {}",
-         dtype_name(dtype_), to_string(shape_), size, limit);
+  Share share(dtype_, shape_, size);
   // calloc leaves large blocks to the kernel's zero pages: untouched parts cost nothing.
   void* block = std::calloc(1, static_cast<size_t>(size + kSpare + kAlignment));
   if (block == nullptr)
     fail(ErrorCode::kOutOfMemory, "out of memory: {} bytes for a {} tensor of shape {}", size,
          dtype_name(dtype_), to_string(shape_));
-  owner_ = std::shared_ptr<const void>(block, [](const void* p) { std::free(const_cast<void*>(p)); });
+  owner_ = std::shared_ptr<const void>(
+      block, [share = std::move(share)](const void* p) { std::free(const_cast<void*>(p)); });
   const auto address = reinterpret_cast<uintptr_t>(block);
   data_ = static_cast<char*>(block) + (kAlignment - static_cast<int64_t>(address % kAlignment)) % kAlignment;
 }
@@ -181,10 +211,14 @@ std::vector<float> to_float(const Tensor& tensor) {
   return convert_all<float>(tensor);
 }
 
-void set_allocation_limit(int64_t bytes) {
+void set_memory_limit(int64_t bytes) {
   if (bytes <= 0)
-    fail(ErrorCode::kInvalidArgument, "allocation limit {}; expected a positive number of bytes", bytes);
-  allocation_limit().store(bytes, std::memory_order_relaxed);
+    fail(ErrorCode::kInvalidArgument, "memory limit {}; expected a positive number of bytes", bytes);
+  memory().limit.store(bytes, std::memory_order_relaxed);
+}
+
+int64_t memory_limit() {
+  return memory().limit.load(std::memory_order_relaxed);
 }
 
 }  // namespace octet

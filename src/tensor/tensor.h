@@ -24,7 +24,8 @@ std::string to_string(const Shape& shape);  // "1x3x224x224", "scalar" for rank 
 class Tensor {
  public:
   Tensor() = default;
-  // Zero-filled, 64-byte aligned. Throws Error when the size overflows or exceeds the allocation limit.
+  // Zero-filled, 64-byte aligned. Throws Error when the size overflows or exceeds what the memory limit
+  // leaves.
   Tensor(DType dtype, Shape shape);
 
   // Elements that someone else owns; `owner` keeps them alive, null when the caller does.
@@ -83,9 +84,10 @@ class Tensor {
 std::vector<int64_t> to_int64(const Tensor& tensor);
 std::vector<float> to_float(const Tensor& tensor);
 
-// Limit on the bytes that one Tensor may allocate; for --memory-limit. Default 16 GiB. Not to be changed
-// while others allocate.
-void set_allocation_limit(int64_t bytes);
+// Limit on the bytes of all tensors of the process together (--memory-limit); at first the machine's memory.
+// Views of mapped files do not count. Thread-safe.
+void set_memory_limit(int64_t bytes);
+int64_t memory_limit();
 
 template <typename T>
 Tensor Tensor::of(Shape shape, std::span<const T> values) {

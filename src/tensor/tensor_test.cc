@@ -44,10 +44,18 @@ TEST(Tensors, Limits) {
   EXPECT_THROW(Tensor(DType::kFloat32, {int64_t{1} << 40, int64_t{1} << 40}), Error);
   EXPECT_THROW(Tensor(DType::kFloat32, {int64_t{1} << 60}), Error);
   EXPECT_NO_THROW(Tensor(DType::kFloat32, {int64_t{1} << 62, int64_t{1} << 62, 0}));
-  set_allocation_limit(1000);
+  const int64_t limit = memory_limit();
+  set_memory_limit(1000);
   EXPECT_NO_THROW(Tensor(DType::kInt8, {1000}));
   EXPECT_THROW(Tensor(DType::kInt8, {1001}), Error);
-  set_allocation_limit(int64_t{16} << 30);
+  {
+    const Tensor some(DType::kInt8, {600});
+    const Tensor view = some.reshaped({2, 300});
+    EXPECT_THROW(Tensor(DType::kInt8, {401}), Error);
+    EXPECT_NO_THROW(Tensor(DType::kInt8, {400}));
+  }
+  EXPECT_NO_THROW(Tensor(DType::kInt8, {1000}));
+  set_memory_limit(limit);
 }
 
 TEST(Tensors, Text) {

@@ -235,12 +235,13 @@ Model with_own_constants(Model model) {
 }
 
 Outcome try_engine(const std::function<engine::Engine()>& make, Random& random, std::string* message) {
-  constexpr int64_t kLimit = 4 << 20;
+  constexpr int64_t kLimit = 32 << 20;
   const std::vector<Isa> isas = all_isas();
   const Isa isa = isas[random.bits() % isas.size()];
   const bool threads = random.chance(0.2);
   Outcome outcome = Outcome::kRefused;
-  set_allocation_limit(kLimit);
+  const int64_t usual = memory_limit();
+  set_memory_limit(kLimit);
   try {
     const engine::Engine engine = make();
     engine::ContextOptions options;
@@ -272,7 +273,7 @@ Outcome try_engine(const std::function<engine::Engine()>& make, Random& random, 
   } catch (const Error& e) {
     if (message) *message = e.message();
   }
-  set_allocation_limit(int64_t{16} << 30);
+  set_memory_limit(usual);
   return outcome;
 }
 
