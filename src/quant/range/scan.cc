@@ -72,8 +72,12 @@ OCTET_INLINE void accumulate_body(const float* __restrict x, int64_t count, Lane
 // One function per instruction set, from the same loop: integer and lane-wise operations only, so the bits
 // agree.
 #define OCTET_TARGET_AVX2 __attribute__((target("avx2")))
+#ifdef __clang__
+#define OCTET_TARGET_AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,popcnt")))
+#else
 #define OCTET_TARGET_AVX512 \
   __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,popcnt,prefer-vector-width=512")))
+#endif
 
 void summarize_plain(const float* x, int count, Summary& s) noexcept {
   summarize_body(x, count, s);
