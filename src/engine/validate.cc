@@ -28,6 +28,8 @@ void validate_tensor(const Model& model, size_t index) {
             dtype_name(t.quant.dtype));
     require(!t.quant.per_channel() || static_cast<size_t>(t.quant.axis) < t.shape.size(),
             "tensor '{}' has scales along axis {} of {}", t.name, t.quant.axis, t.shape.size());
+  } else {
+    require(!t.quant.per_channel(), "tensor '{}' has an axis of scales but no scales", t.name);
   }
   if (t.storage == Storage::kConstant) {
     require(t.layout == Layout::kPlain && t.parent < 0, "constant '{}' is not plain", t.name);
