@@ -12,6 +12,10 @@ void canonicalize(Graph& graph) {
     changed |= fold_constants(graph);
     changed |= fold_batch_norm(graph);
     changed |= fuse_activations(graph);
+    changed |= fuse_normalization(graph);
+    changed |= constant_reshapes(graph);
+    changed |= merge_transposes(graph);
+    changed |= hoist_scales(graph);
   }
   graph.prune();
   infer_shapes(graph);

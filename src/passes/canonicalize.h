@@ -20,8 +20,23 @@ bool fold_constants(Graph& graph, int64_t max_bytes = 64 << 20);
 bool fold_batch_norm(Graph& graph);
 
 // x * sigmoid(x) becomes ai.octet Silu; x * clip(x / 6 + 0.5) and its spellings become HardSwish; the erf
-// form becomes Gelu.
+// and the tanh form become Gelu.
 bool fuse_activations(Graph& graph);
+
+// (x - mean) / sqrt(variance + epsilon) becomes LayerNormalization and x / sqrt(mean of squares + epsilon)
+// RMSNormalization, with the Mul and Add of constants behind them; exp(x - max) / sum becomes Softmax.
+bool fuse_normalization(Graph& graph);
+
+// A Transpose of a Transpose is one.
+bool merge_transposes(Graph& graph);
+
+// The shape of a Reshape becomes constant (0 and -1 stand for symbolic dimensions), so that nothing computes
+// it.
+bool constant_reshapes(Graph& graph);
+
+// A number that multiplies an operand of a product of two variables multiplies the result instead (rounding
+// differs).
+bool hoist_scales(Graph& graph);
 
 // Identity, Dropout, casts to the same type, transposes and reshapes to the same shape disappear.
 bool remove_noops(Graph& graph);

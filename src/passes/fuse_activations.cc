@@ -3,7 +3,7 @@
 
 #include "ops/op_def.h"
 #include "passes/canonicalize.h"
-#include "passes/match.h"
+#include "passes/factors.h"
 
 namespace octet {
 namespace {
@@ -64,35 +64,60 @@ std::optional<ValueId> match_hard_swish(const Graph& graph, const Node& node) {
   return {};
 }
 
-// x * 0.5 * (1 + erf(x / sqrt 2)) with the products in any order.
-std::optional<ValueId> match_gelu(const Graph& graph, const Node& node) {
-  if (!node.is("Mul")) return {};
-  const auto erf_half = [&](ValueId value) -> std::optional<ValueId> {  // 1 + erf(x / sqrt 2) -> x
-    const Node* add = producer_of(graph, value, "Add");
-    if (!add) return {};
-    const auto e = other_than(graph, *add, 1);
-    const Node* erf = e ? producer_of(graph, *e, "Erf") : nullptr;
-    if (!erf) return {};
-    if (const Node* div = producer_of(graph, erf->inputs[0], "Div"))
-      if (close(scalar_constant(graph, div->inputs[1]), std::sqrt(2.0))) return div->inputs[0];
-    if (const Node* mul = producer_of(graph, erf->inputs[0], "Mul"))
-      return other_than(graph, *mul, std::sqrt(0.5));
-    return {};
-  };
-  if (const auto product = other_than(graph, node, 0.5)) {  // (x * (1 + erf)) * 0.5
-    const Node* mul = producer_of(graph, *product, "Mul");
-    for (int i = 0; mul && i < 2; ++i)
-      if (erf_half(mul->inputs[i]) == mul->inputs[1 - i]) return mul->inputs[1 - i];
-    return {};
+// The y for which `value` is 1 + op(y).
+std::optional<ValueId> one_plus_function(const Graph& graph, ValueId value, std::string_view op) {
+  const auto inner = one_plus(graph, value);
+  const Node* node = inner ? producer_of(graph, *inner, op) : nullptr;
+  return node ? std::optional(node->inputs[0]) : std::nullopt;
+}
+
+using Values = std::vector<ValueId>;
+
+bool is_cube(const Factors& f, ValueId x) {
+  return close(static_cast<float>(f.coefficient), 0.044715) && f.values == Values{x, x, x};
+}
+
+// sqrt(2 / pi) * (x + 0.044715 x^3), or with x taken out: sqrt(2 / pi) * x * (1 + 0.044715 x^2).
+bool is_gelu_tanh_argument(const Graph& graph, ValueId value, ValueId x) {
+  const Factors f = factors_of(graph, value);
+  if (!close(static_cast<float>(f.coefficient), std::sqrt(2 / M_PI)) || f.values.empty() ||
+      f.values.size() > 2)
+    return false;
+  for (const ValueId v : f.values) {
+    const Node* add = producer_of(graph, v, "Add");
+    if (!add || add->inputs.size() != 2) continue;
+    if (f.values.size() == 1) {
+      for (int i = 0; i < 2; ++i)
+        if (add->inputs[i] == x && is_cube(factors_of(graph, add->inputs[1 - i]), x)) return true;
+    } else if (f.values[f.values[0] == v ? 1 : 0] == x) {
+      const auto inner = other_than(graph, *add, 1);
+      const Factors square = inner ? factors_of(graph, *inner) : Factors{};
+      if (close(static_cast<float>(square.coefficient), 0.044715) && square.values == Values{x, x})
+        return true;
+    }
   }
-  if (node.inputs.size() != 2) return {};
+  return false;
+}
+
+struct Gelu {
+  ValueId x;
+  bool tanh;
+};
+
+// 0.5 * x * (1 + erf(x / sqrt 2)) and 0.5 * x * (1 + tanh(...)) with the products in any order.
+std::optional<Gelu> match_gelu(const Graph& graph, const Node& node) {
+  const Factors f = factors_of(graph, node.outputs[0]);
+  if (f.values.size() != 2 || !close(static_cast<float>(f.coefficient), 0.5)) return {};
   for (int i = 0; i < 2; ++i) {
-    const ValueId a = node.inputs[i], b = node.inputs[1 - i];
-    const Node* mul = producer_of(graph, a, "Mul");
-    if (!mul) continue;
-    const auto half = other_than(graph, *mul, 0.5);
-    if (half && erf_half(b) == *half) return *half;  // (x * 0.5) * (1 + erf)
-    if (half && erf_half(*half) == b) return b;      // x * (0.5 * (1 + erf))
+    const ValueId x = f.values[i], gate = f.values[1 - i];
+    if (graph.value(x).shape != graph.value(node.outputs[0]).shape) continue;
+    if (const auto u = one_plus_function(graph, gate, "Erf")) {
+      const Factors g = factors_of(graph, *u);
+      if (g.values == Values{x} && close(static_cast<float>(g.coefficient), std::sqrt(0.5)))
+        return Gelu{x, false};
+    }
+    if (const auto u = one_plus_function(graph, gate, "Tanh"))
+      if (is_gelu_tanh_argument(graph, *u, x)) return Gelu{x, true};
   }
   return {};
 }
@@ -115,7 +140,9 @@ bool fuse_activations(Graph& graph) {
       become(graph, id, "HardSwish", "", {*x});
       changed = true;
     } else if (const auto g = match_gelu(graph, node)) {
-      become(graph, id, "Gelu", "", {*g});
+      Attributes attributes;
+      if (g->tanh) attributes.set("approximate", std::string("tanh"));
+      become(graph, id, "Gelu", "", {g->x}, std::move(attributes));
       changed = true;
     }
   }

@@ -120,6 +120,18 @@ Dim simplify_floor_div(const Dim& a, const Dim& b, bool& done) {
   return {};
 }
 
+// min(a, max(a, x)) and max(a, min(a, x)) are a.
+Dim simplify_extreme(Op op, const Dim& a, const Dim& b, bool& done) {
+  const Op other = op == Op::kMin ? Op::kMax : Op::kMin;
+  const auto absorbs = [&](const Dim& x, const Dim& y) {
+    return is(y, other) && (y.left() == x || y.right() == x);
+  };
+  done = a == b || absorbs(a, b);
+  if (done) return a;
+  done = absorbs(b, a);
+  return b;
+}
+
 std::string atom(const Dim& dim, bool inside_product) {
   const Op op = dim.op();
   const bool compound = op == Op::kAdd || op == Op::kSub || (op == Op::kMul && inside_product);
@@ -157,8 +169,7 @@ Dim Dim::combine(Op op, const Dim& a, const Dim& b) {
       simple = simplify_floor_div(a, b, done);
       break;
     default:
-      done = a == b;
-      if (done) simple = a;
+      simple = simplify_extreme(op, a, b, done);
   }
   if (done) return simple;
 

@@ -34,7 +34,7 @@ class BinaryF32Step : public Step {
     call_.a_stride = pixels.in_stride;
     call_.out_stride = pixels.out_stride;
     pixels_ = pixels.count;
-    if (b.count() == 1 && a.count() != 1) {
+    if (b.count() == 1 && (b.shape != a.shape || b.nhwc() != a.nhwc())) {
       call_.shape = BinaryShape::kScalar;
     } else if (b.shape == a.shape && b.nhwc() == a.nhwc()) {
       call_.b_stride = b.nhwc() ? b.pixel_stride : pixels.channels;
