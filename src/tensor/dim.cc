@@ -120,16 +120,26 @@ Dim simplify_floor_div(const Dim& a, const Dim& b, bool& done) {
   return {};
 }
 
-// min(a, max(a, x)) and max(a, min(a, x)) are a.
+// Symbols are sizes, which are not negative.
+bool never_negative(const Dim& d, int depth = 8) {
+  if (d.known()) return d.value() >= 0;
+  if (is(d, Op::kSymbol)) return true;
+  if (is(d, Op::kSub) || depth == 0) return false;
+  return never_negative(d.left(), depth - 1) && never_negative(d.right(), depth - 1);
+}
+
+// min and max of a and max(a, x), min(a, x), or of x and a bound that x keeps anyway.
 Dim simplify_extreme(Op op, const Dim& a, const Dim& b, bool& done) {
   const Op other = op == Op::kMin ? Op::kMax : Op::kMin;
-  const auto absorbs = [&](const Dim& x, const Dim& y) {
-    return is(y, other) && (y.left() == x || y.right() == x);
+  const auto has = [&](const Dim& y, Op of, const Dim& x) {
+    return is(y, of) && (y.left() == x || y.right() == x);
   };
-  done = a == b || absorbs(a, b);
-  if (done) return a;
-  done = absorbs(b, a);
-  return b;
+  done = true;
+  if (a == b || has(b, other, a) || has(a, op, b)) return a;
+  if (has(a, other, b) || has(b, op, a)) return b;
+  if (op == Op::kMax && b.known() && b.value() <= 0 && never_negative(a)) return a;
+  done = false;
+  return {};
 }
 
 std::string atom(const Dim& dim, bool inside_product) {

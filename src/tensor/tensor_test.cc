@@ -148,6 +148,10 @@ TEST(Dims, Evaluate) {
   EXPECT_EQ(out.evaluate({{"H", 224}}), 112);
   EXPECT_EQ(floor_div(h, 4).evaluate({{"H", -5}}), -2);
   EXPECT_EQ(max(h, Dim(3)).evaluate({{"H", 1}}), 3);
+  EXPECT_EQ(max(h, min(h, 512)), h);
+  EXPECT_EQ(max(h, max(min(512, h), 0)), h) << "sizes are not negative";
+  EXPECT_EQ(max(max(h, 3), h), max(h, 3));
+  EXPECT_EQ(max(h - 3, 0).evaluate({{"H", 1}}), 0);
   EXPECT_THROW(out.evaluate({}), Error);
   EXPECT_THROW(h.value(), Error);
   EXPECT_THROW(floor_div(h, 0), Error);
