@@ -54,6 +54,11 @@ void QuantizationArguments::add(CLI::App& app, bool whole) {
   names("--include", include, "quantize only nodes of this name or operator type; may be repeated");
   names("--exclude", exclude, "leave nodes of this name or operator type in float; may be repeated");
   if (!whole) return;
+  app.add_option("--activation-scales", activation_scales,
+                 "one scale per activation tensor, or one per channel wherever that helps; auto: per channel "
+                 "where it gains 6 dB or more and the target takes it")
+      ->check(CLI::IsMember({"auto", "tensor", "channel"}))
+      ->capture_default_str();
   app.add_flag("--weights-per-tensor", weights_per_tensor, "one scale per weight tensor, not per channel");
   app.add_flag("--quantize-outputs", quantize_outputs,
                "the network's outputs are 8-bit too, for build --int8-only");
@@ -75,6 +80,12 @@ RangeOptions QuantizationArguments::range_options() const {
   options.dtype = rules.activation;
   options.symmetric = rules.symmetric;
   options.percentile = percentile;
+  return options;
+}
+
+ChannelScaleOptions QuantizationArguments::scale_options() const {
+  ChannelScaleOptions options;
+  options.scales = parse_activation_scales(activation_scales);
   return options;
 }
 
@@ -101,7 +112,8 @@ Calibrated calibrate(const FloatModel& model, const engine::Engine& engine, cons
                      const std::vector<std::string>& also) {
   std::vector<std::string> names = placed_values(model.graph, placement);
   names.insert(names.end(), also.begin(), also.end());
-  Observed observed = observe_values(engine, data, names, runner);
+  Observed observed = observe_values(engine, data, names, runner,
+                                     channel_values(model.graph, placement, arguments.options()));
   drop_copies(observed.values, model.graph, placement);
 
   Calibrated result;

@@ -8,6 +8,7 @@
 
 #include "arguments.h"
 #include "calibrate/calibrate.h"
+#include "calibrate/channel_scales.h"
 #include "graph/graph.h"
 #include "passes/quantize.h"
 
@@ -17,6 +18,7 @@ struct QuantizationArguments {
   std::string method = "mse";
   double percentile = RangeOptions().percentile;
   std::string target = "octet";
+  std::string activation_scales = "auto";
   bool weights_per_tensor = false;
   bool quantize_outputs = false;
   std::vector<std::string> include, exclude;
@@ -25,6 +27,7 @@ struct QuantizationArguments {
   void add(CLI::App& app, bool whole);
   QuantizeOptions options() const;
   RangeOptions range_options() const;
+  ChannelScaleOptions scale_options() const;
 };
 
 // A float model in the form that placement expects. Throws Error when it is already quantized.

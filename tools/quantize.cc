@@ -31,6 +31,7 @@ struct Arguments {
 struct Quantized {
   Placement placement;
   Calibrated calibrated;
+  ChosenParams scales;
   std::vector<QuantizedLayer> layers;
   Graph graph;
   int corrected = 0;  // biases
@@ -98,12 +99,9 @@ Quantized quantize(const Arguments& arguments, FloatModel& model, Progress& prog
   }
   const CalibrationTable& table = result.calibrated.table;
   result.graph = model.graph;
-  const ActivationParams params = tensor_params(model.graph, result.placement, options,
-                                                [&](const std::string& value) -> std::optional<Range> {
-                                                  const auto found = table.tensors.find(value);
-                                                  if (found == table.tensors.end()) return {};
-                                                  return found->second.range;
-                                                });
+  result.scales = choose_activation_params(model.graph, result.placement, options, table,
+                                           arguments.quantization.scale_options());
+  const ActivationParams& params = result.scales.params;
   if (arguments.bias_correction && arguments.effort != "fast" && !arguments.data.data.empty()) {
     const auto data = arguments.data.open(preprocess, kCorrectionSamples);
     const auto names = weighted_inputs(model.graph, result.placement);
@@ -144,7 +142,8 @@ Json json_of(const Arguments& arguments, const Quantized& result, const std::vec
             {"samples", table.samples},
             {"skipped", result.calibrated.skipped.size()},
             {"quantized_nodes", result.layers.size()},
-            {"corrected_biases", result.corrected}};
+            {"corrected_biases", result.corrected},
+            {"activation_scales", scales_json(result.scales)}};
   if (result.report) {
     json["sqnr_db"] = db_json(result.report->all_outputs.sqnr_db());
     json["outputs"] = outputs_json(result.report->outputs);
@@ -163,6 +162,7 @@ void print_text(const Arguments& arguments, const Quantized& result) {
                     plural(static_cast<int64_t>(result.layers.size()), "node"), arguments.quantization.target,
                     range_method_name(table.method), plural(static_cast<int64_t>(table.samples), "sample"),
                     plural(result.corrected, "layer")));
+  print(scales_text(result.scales, arguments.verbose));
   if (result.report) print(report_text(*result.report, arguments.verbose));
   if (result.float_nodes.empty()) return;
   print("in float:\n");

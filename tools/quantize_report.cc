@@ -73,16 +73,42 @@ std::vector<std::string> quality_warnings(const QuantizeReport& report) {
       if (report.layers[i].compared)
         blamed += fmt::format("{}'{}' ({})", blamed.empty() ? "" : ", ", report.layers[i].name,
                               db_text(report.layers[i].sums.sqnr_db()));
-    warnings.push_back(
-        fmt::format("the result is poor: with one scale per activation tensor the outputs keep only {}; the "
-                    "worst layers are {}",
-                    db_text(sqnr), blamed));
+    warnings.push_back(fmt::format("the result is poor: the outputs keep only {}; the worst layers are {}",
+                                   db_text(sqnr), blamed));
   }
   for (const LayerComparison& output : report.outputs)
     if (output.sums.not_finite > 0)
       warnings.push_back(fmt::format("output '{}': {} are NaN or infinite", output.name,
                                      plural(output.sums.not_finite, "value")));
   return warnings;
+}
+
+std::string scales_text(const ChosenParams& scales, bool verbose) {
+  if (scales.choices.empty())
+    return scales.off.empty() ? "" : fmt::format("one scale per activation tensor: {}\n", scales.off);
+  std::string text;
+  const auto count = static_cast<int64_t>(scales.choices.size());
+  if (scales.taken > 0)
+    text = fmt::format("{} with a scale per channel, predicted to gain up to {:.1f} dB at their readers\n",
+                       plural(scales.taken, "activation tensor"), scales.choices.front().gain_db);
+  else
+    text = fmt::format(
+        "{} would gain by a scale per channel{}{}: '{}' by {:.1f} dB; 16 bits for them would help as well\n",
+        plural(count, "activation tensor"), scales.off.empty() ? "" : ", but ", scales.off,
+        scales.choices.front().value, scales.choices.front().gain_db);
+  if (!verbose) return text;
+  std::vector<std::vector<std::string>> rows;
+  for (const ChannelChoice& c : scales.choices)
+    rows.push_back({c.value, fmt::format("{:.1f} dB", c.gain_db), fmt::format("alpha {}", c.alpha)});
+  return text + columns(rows, 1);
+}
+
+Json scales_json(const ChosenParams& scales) {
+  Json tensors = Json::array();
+  for (const ChannelChoice& c : scales.choices)
+    tensors.push_back(
+        {{"value", c.value}, {"gain_db", c.gain_db}, {"alpha", c.alpha}, {"per_channel", c.taken}});
+  return {{"per_channel", scales.taken}, {"off", scales.off}, {"tensors", tensors}};
 }
 
 std::string report_text(const QuantizeReport& report, bool verbose) {

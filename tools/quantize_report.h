@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "calibrate/channel_scales.h"
 #include "common.h"
 #include "graph/graph.h"
 #include "passes/quantize.h"
@@ -40,6 +41,10 @@ std::vector<FloatNode> float_nodes(const Graph& graph, const Placement& placemen
 
 // What the user should know: poor outputs and the layers to blame.
 std::vector<std::string> quality_warnings(const QuantizeReport& report);
+
+// Which tensors have a scale per channel, or would gain by it, and how much.
+std::string scales_text(const ChosenParams& scales, bool verbose);
+Json scales_json(const ChosenParams& scales);
 
 std::string report_text(const QuantizeReport& report, bool verbose);
 Json layers_json(const QuantizeReport& report);

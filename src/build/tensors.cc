@@ -28,7 +28,8 @@ int32_t LoweringState::make(ValueId value, DType dtype, Layout layout, const Qua
   const auto place = concat_place_.find(value);
   if (layout == Layout::kNhwc && place != concat_place_.end()) {
     const ValueId whole = place->second.whole;
-    if (!tensors_.count({whole, Layout::kNhwc})) make(whole, dtype, Layout::kNhwc, quant);
+    if (!tensors_.count({whole, Layout::kNhwc}))
+      make(whole, dtype, Layout::kNhwc, quant.per_channel() ? stored_params(whole).value_or(quant) : quant);
     const int32_t parent = tensors_.at({whole, Layout::kNhwc});
     const TensorDef& p = model_.tensors[parent];
     if (p.dtype == dtype && p.layout == layout) {

@@ -1,11 +1,14 @@
 #include "calibrate/calibrate.h"
 
+#include <algorithm>
 #include <set>
 
 #include "base/thread_pool.h"
 
 namespace octet {
 namespace {
+
+constexpr int64_t kMostChannels = 1 << 16;  // that are observed one by one
 
 // Index in the engine of each wanted value: the first tensor of its name that a run writes.
 std::map<int32_t, std::string> find_tensors(const engine::Model& model,
@@ -26,6 +29,20 @@ std::map<int32_t, std::string> find_tensors(const engine::Model& model,
   return found;
 }
 
+// Channels-first values, some pixels at a time: channels are the last dimension of what is observed.
+void observe_planes(TensorStatistics& statistics, const float* data, const Shape& shape) {
+  constexpr int64_t kPixels = 64;
+  const int64_t channels = shape[1], pixels = shape[2] * shape[3];
+  std::vector<float> block(static_cast<size_t>(channels * kPixels));
+  for (int64_t n = 0; n < shape[0]; ++n, data += channels * pixels)
+    for (int64_t first = 0; first < pixels; first += kPixels) {
+      const int64_t count = std::min(kPixels, pixels - first);
+      for (int64_t c = 0; c < channels; ++c)
+        for (int64_t p = 0; p < count; ++p) block[p * channels + c] = data[c * pixels + first + p];
+      statistics.observe({block.data(), static_cast<size_t>(count * channels)});
+    }
+}
+
 void observe(TensorStatistics& statistics, const engine::Observation& o) {
   const auto* data = static_cast<const float*>(o.data);
   const Shape& shape = *o.shape;
@@ -33,6 +50,7 @@ void observe(TensorStatistics& statistics, const engine::Observation& o) {
     statistics.observe_rows(data, shape[0] * shape[2] * shape[3], shape[1], o.pixel_stride);
     return;
   }
+  if (statistics.by_channel()) return observe_planes(statistics, data, shape);
   int64_t count = 1;
   for (int64_t d : shape) count *= d;
   statistics.observe({data, static_cast<size_t>(count)});
@@ -41,12 +59,20 @@ void observe(TensorStatistics& statistics, const engine::Observation& o) {
 }  // namespace
 
 Observed observe_values(const engine::Engine& engine, const Dataset& data,
-                        const std::vector<std::string>& names, RunnerOptions options) {
+                        const std::vector<std::string>& names, RunnerOptions options,
+                        const std::vector<std::string>& by_channel) {
   const std::map<int32_t, std::string> tensors = find_tensors(engine.model(), names);
+  const std::set<std::string> channel_names(by_channel.begin(), by_channel.end());
+  const auto statistics_of = [&](int32_t t, const std::string& name) {
+    const Dims& shape = engine.model().tensors[t].shape;
+    const bool channels = channel_names.count(name) && shape.size() == 4 && shape[1].known() &&
+                          shape[1].value() > 0 && shape[1].value() <= kMostChannels;
+    return TensorStatistics({channels ? static_cast<int>(shape[1].value()) : 0});
+  };
   DatasetRunner runner(engine, data, std::move(options));
   std::vector<std::map<int32_t, TensorStatistics>> workers(runner.workers());
   for (auto& worker : workers)
-    for (const auto& [t, name] : tensors) worker.emplace(t, TensorStatistics());
+    for (const auto& [t, name] : tensors) worker.emplace(t, statistics_of(t, name));
 
   Observed result;
   result.skipped =

@@ -22,9 +22,11 @@ struct Observed {
 };
 
 // Runs `engine`, built from a float graph, over the data and observes the values of these names (those that
-// the engine has). Throws Error when no sample could be read.
+// the engine has); those of `by_channel` with rank 4 also by channel. Throws Error when no sample could be
+// read.
 Observed observe_values(const engine::Engine& engine, const Dataset& data,
-                        const std::vector<std::string>& names, RunnerOptions options);
+                        const std::vector<std::string>& names, RunnerOptions options,
+                        const std::vector<std::string>& by_channel = {});
 
 // The range of each value by one method.
 std::map<std::string, TableTensor, std::less<>> choose_ranges(const ValueStatistics& values,

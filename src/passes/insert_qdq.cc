@@ -69,6 +69,7 @@ class Inserter {
   void quantize_weighted(NodeId id) {
     const WeightTransform transform = weight_transform(graph_, id, options_, params_);
     const auto bias = integer_bias(id);
+    const std::vector<float> x_scale = bias ? output_factors(graph_, id, params_) : std::vector<float>{};
     const auto given = given_.find(id);
     QuantizedWeights q = given != given_.end() ? given->second
                                                : quantize_weights(transformed_weights(graph_, id, transform),
@@ -79,7 +80,7 @@ class Inserter {
     ValueId real = dequantized(name, std::move(q.values), q.params);
     if (!transform.input_scale.empty()) real = divided(name, real, dims, transform);
     graph_.set_input(id, 1, real);
-    if (bias) quantize_bias(id, *bias, q.params);
+    if (bias) quantize_bias(id, *bias, x_scale, q.params);
   }
 
   ValueId divided(const std::string& name, ValueId real, const std::optional<Dims>& dims,
@@ -98,8 +99,8 @@ class Inserter {
   }
 
   // An int32 bias in steps of x_scale * w_scale; x_scale is 1 where the weights absorb it.
-  void quantize_bias(NodeId id, const std::vector<float>& bias, const QuantParams& weights) {
-    const std::vector<float> x_scale = output_factors(graph_, id, params_);
+  void quantize_bias(NodeId id, const std::vector<float>& bias, const std::vector<float>& x_scale,
+                     const QuantParams& weights) {
     QuantParams q{DType::kInt32, weights.per_channel() || x_scale.size() > 1 ? 0 : -1, {}, {}};
     for (size_t c = 0; c < std::max(weights.scale.size(), x_scale.size()); ++c) {
       q.scale.push_back(x_scale[x_scale.size() == 1 ? 0 : c] *

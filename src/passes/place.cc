@@ -11,9 +11,9 @@ namespace octet {
 namespace {
 
 constexpr TargetRules kTargets[] = {
-    {"octet", DType::kUInt8, false, true},
-    {"tensorrt", DType::kInt8, true, false},
-    {"onnxruntime", DType::kUInt8, false, true},
+    {"octet", DType::kUInt8, false, true, true},
+    {"tensorrt", DType::kInt8, true, false, false},
+    {"onnxruntime", DType::kUInt8, false, true, false},  // its fused kernels take one scale
 };
 
 class Placer {

@@ -65,13 +65,15 @@ class EltwiseStep : public Step {
  private:
   // Input 3 is the zero of the output: behind the function where there is one, else in place of the bias.
   void read_mul(const StepSetup& setup, int64_t channels) {
-    const auto zero = [&](int i) {
-      const auto& z = setup.input(i).def->quant.zero_point;
-      setup.expect(z.size() == 1, "mul takes tensors with one zero-point");
-      return z[0];
-    };
-    call_.a_zero = zero(0);
-    call_.b_zero = zero(1);
+    for (size_t i = 0; i < 2; ++i) {
+      const auto& found = setup.input(i).def->quant.zero_point;
+      setup.expect(found.size() == 1 || found.size() == static_cast<size_t>(channels),
+                   "an input has the wrong number of zero-points");
+      zeros_[i].assign(round_up(channels, 64), 0);
+      for (int64_t c = 0; c < channels; ++c) zeros_[i][c] = found[found.size() == 1 ? 0 : c];
+    }
+    call_.a_zero = zeros_[0].data();
+    call_.b_zero = zeros_[1].data();
     if (setup.has_input(4)) {
       epilogue_.read_out(setup, 4, 3, channels);
       no_bias_.assign(round_up(channels, 64), 0.0f);
@@ -85,6 +87,7 @@ class EltwiseStep : public Step {
   EltwiseCall call_;
   EpilogueData epilogue_;
   std::vector<float> b_scale_, no_bias_;
+  std::vector<int32_t> zeros_[2];
   int32_t a_ = -1, b_ = -1, y_ = -1;
 };
 

@@ -41,6 +41,8 @@ void run(benchmark::State& state, const EltwiseKernel& kernel, const Case& c) {
   e.b = b.data();
   e.output = output.data();
   e.b_scale = e.epilogue.scale = e.epilogue.bias = e.epilogue.out_scale = e.epilogue.out_zero = scale;
+  alignas(64) static const int32_t zero[256] = {};
+  e.a_zero = e.b_zero = zero;
   e.epilogue.function = c.function;
   for (auto _ : state) kernel.run(e, 0, kernel.pieces(e));
   state.SetItemsProcessed(state.iterations() * c.pixels * c.channels);

@@ -13,6 +13,7 @@ namespace {
 // i modulo `period`.
 struct EltwiseArrays {
   const float *scale, *b_scale, *bias, *out_scale, *out_zero;
+  const int32_t *a_zero, *b_zero;
   const uint8_t* b;  // kImage
   int64_t step = 0;
   int64_t period = INT64_MAX;
@@ -24,6 +25,7 @@ struct EltwisePeriod {
   static constexpr int64_t kLongest = 256;
   alignas(64) float scale[kLongest + 16], b_scale[kLongest + 16], bias[kLongest + 16];
   float out_scale[kLongest + 16], out_zero[kLongest + 16];
+  int32_t a_zero[kLongest + 16], b_zero[kLongest + 16];
   uint8_t b[kLongest + 16];
 
   template <class T>
@@ -45,13 +47,19 @@ struct EltwiseBody {
 
   struct Factors {
     F scale, b_scale, bias;
+    I a_zero, b_zero;  // kMul
   };
 
   __attribute__((always_inline)) static Factors factors(const EltwiseArrays& t, int64_t k) {
     Factors f;
     f.scale = S::load(t.scale + k);
     f.bias = S::load(t.bias + k);
-    f.b_scale = kOp == EltwiseOp::kAdd ? S::load(t.b_scale + k) : f.bias;
+    if constexpr (kOp == EltwiseOp::kAdd) {
+      f.b_scale = S::load(t.b_scale + k);
+    } else {
+      f.a_zero = S::load_int(t.a_zero + k);
+      f.b_zero = S::load_int(t.b_zero + k);
+    }
     return f;
   }
 
@@ -68,9 +76,9 @@ struct EltwiseBody {
       y = S::widen(b + c);
     if constexpr (kOp == EltwiseOp::kAdd)
       return S::fma(S::to_float(x), f.scale, S::fma(S::to_float(y), f.b_scale, f.bias));
-    const I product =
-        S::mul_int(S::sub_int(x, S::set_int(call.a_zero)), S::sub_int(y, S::set_int(call.b_zero)));
-    return S::fma(S::to_float(product), f.scale, f.bias);
+    else
+      return S::fma(S::to_float(S::mul_int(S::sub_int(x, f.a_zero), S::sub_int(y, f.b_zero))), f.scale,
+                    f.bias);
   }
 
   // `count` elements; writes exactly those. kUniform: all vectors use the first entries of the arrays.
@@ -130,7 +138,7 @@ struct EltwiseBody {
   }
 
   EltwiseArrays arrays() const {
-    return {e.scale, call.b_scale, e.bias, e.out_scale, e.out_zero, nullptr, n};
+    return {e.scale, call.b_scale, e.bias, e.out_scale, e.out_zero, call.a_zero, call.b_zero, nullptr, n};
   }
 
   bool periodic() const {
@@ -148,8 +156,12 @@ struct EltwiseBody {
     EltwisePeriod::repeat(e.bias, p.bias, call.channels);
     EltwisePeriod::repeat(e.out_scale, p.out_scale, call.channels);
     EltwisePeriod::repeat(e.out_zero, p.out_zero, call.channels);
-    const EltwiseArrays t = {p.scale, p.b_scale,         p.bias,       p.out_scale, p.out_zero,
-                             p.b,     n % call.channels, call.channels};
+    if constexpr (kOp == EltwiseOp::kMul) {
+      EltwisePeriod::repeat(call.a_zero, p.a_zero, call.channels);
+      EltwisePeriod::repeat(call.b_zero, p.b_zero, call.channels);
+    }
+    const EltwiseArrays t = {p.scale,  p.b_scale, p.bias, p.out_scale,       p.out_zero,
+                             p.a_zero, p.b_zero,  p.b,    n % call.channels, call.channels};
     while (first < last) {
       int64_t stop = last;
       if (kBroadcast == Broadcast::kImage) {

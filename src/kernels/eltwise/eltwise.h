@@ -22,7 +22,7 @@ enum class Broadcast : uint8_t {
 // For pixel p and channel c:
 //
 //   kAdd:  v = fma(float(a), scale[c], fma(float(b), b_scale[c], bias[c]))
-//   kMul:  v = fma(float((a - a_zero) * (b - b_zero)), scale[c], bias[c])
+//   kMul:  v = fma(float((a - a_zero[c]) * (b - b_zero[c])), scale[c], bias[c])
 //   if function != kNone:  v = function(v), and for u8 output v = fma(v, out_scale[c], out_zero[c])
 //   u8 output: saturate_to[low, high](round_half_even(v)), NaN gives low; f32 output: v
 // (which NaN is not specified)
@@ -38,9 +38,10 @@ struct EltwiseCall {
   const uint8_t* b = nullptr;
   int64_t b_stride = 0;  // bytes between pixels; with kImage between images, with kPixel >= 1
   Broadcast broadcast = Broadcast::kNone;
-  const float* b_scale = nullptr;  // kAdd; padded like the arrays of the epilogue
-  int32_t a_zero = 0, b_zero = 0;  // kMul
-  bool per_channel = true;         // false promises that all entries of each array are equal
+  // Padded like the arrays of the epilogue.
+  const float* b_scale = nullptr;                      // kAdd
+  const int32_t *a_zero = nullptr, *b_zero = nullptr;  // kMul
+  bool per_channel = true;  // false promises that all entries of each array are equal
   Epilogue epilogue;
   void* output = nullptr;  // uint8_t or float
   bool float_output = false;

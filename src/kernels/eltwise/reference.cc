@@ -24,7 +24,7 @@ void run(const EltwiseCall& call, int64_t begin, int64_t end) noexcept {
         v = std::fma(static_cast<float>(x), e.scale[c],
                      std::fma(static_cast<float>(y), call.b_scale[c], e.bias[c]));
       else
-        v = std::fma(static_cast<float>((x - call.a_zero) * (y - call.b_zero)), e.scale[c], e.bias[c]);
+        v = std::fma(static_cast<float>((x - call.a_zero[c]) * (y - call.b_zero[c])), e.scale[c], e.bias[c]);
       if (e.function != Function::kNone) {
         v = evaluate_function_reference(e.function, e.alpha, e.beta, v);
         if (!call.float_output) v = std::fma(v, e.out_scale[c], e.out_zero[c]);

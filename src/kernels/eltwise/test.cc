@@ -29,8 +29,14 @@ void check(Random& random, int64_t number) {
   const auto a = random.bytes(rows * call.a_stride + 64), b = random.bytes(b_rows * call.b_stride + 64);
   call.a = a.data();
   call.b = b.data();
-  call.a_zero = static_cast<int32_t>(random.range(0, 255));
-  call.b_zero = static_cast<int32_t>(random.range(0, 255));
+  std::vector<int32_t> zeros[2];
+  for (auto& zero : zeros) {
+    zero.assign((call.channels + 63) / 64 * 64, static_cast<int32_t>(random.range(0, 255)));
+    for (int32_t& z : zero)
+      if (call.per_channel) z = static_cast<int32_t>(random.range(0, 255));
+  }
+  call.a_zero = zeros[0].data();
+  call.b_zero = zeros[1].data();
   Epilogue& e = call.epilogue;
   e.function = random.chance(0.5)
                    ? Function::kNone

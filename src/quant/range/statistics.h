@@ -57,6 +57,7 @@ class TensorStatistics {
   StatisticsData data() const;
   static TensorStatistics from_data(const StatisticsData& data, bool per_sample = true);
 
+  bool by_channel() const { return options_.channels > 0; }
   uint64_t count() const { return finite_ + nan_ + infinite_; }
   uint64_t finite() const { return finite_; }
   uint64_t nan() const { return nan_; }

@@ -1,0 +1,112 @@
+#include "passes/channel_groups.h"
+
+#include <algorithm>
+#include <numeric>
+#include <set>
+
+#include "ops/op_def.h"
+#include "passes/channels.h"
+#include "passes/groups.h"
+
+namespace octet {
+namespace {
+
+class Grouper {
+ public:
+  Grouper(const Graph& graph, const Placement& placement, const QuantizeOptions& options)
+      : graph_(graph),
+        placement_(placement),
+        options_(options),
+        groups_(graph),
+        weighted_(placement.weighted.begin(), placement.weighted.end()) {}
+
+  std::vector<std::optional<ChannelGroup>> run() {
+    const size_t count = placement_.groups.size();
+    fits_.assign(count, true);
+    for (const auto& [value, group] : placement_.group_of) add_value(value, group);
+    parent_.resize(first_.empty() ? 0 : total_);
+    std::iota(parent_.begin(), parent_.end(), 0);
+    for (const auto& [value, group] : placement_.group_of)
+      for (NodeId reader : graph_.consumers(value)) add_reader(value, group, reader);
+    std::vector<std::optional<ChannelGroup>> found(count);
+    std::vector<std::map<int64_t, int64_t>> index(count);
+    for (const auto& [value, group] : placement_.group_of) {
+      if (!fits_[group]) continue;
+      if (!found[group]) found[group] = ChannelGroup{};
+      std::vector<int64_t>& slots = found[group]->of[value];
+      for (int64_t c = 0; c < channels_[value]; ++c) {
+        const auto [it, fresh] = index[group].try_emplace(root(first_[value] + c), found[group]->slots);
+        if (fresh) ++found[group]->slots;
+        slots.push_back(it->second);
+      }
+    }
+    return found;
+  }
+
+ private:
+  void add_value(ValueId value, int32_t group) {
+    const auto& shape = graph_.value(value).shape;
+    if (!shape || shape->size() != 4 || !(*shape)[1].known() || (*shape)[1].value() < 1 ||
+        (options_.quantize_outputs && graph_.is_output(value))) {
+      fits_[group] = false;
+      return;
+    }
+    first_[value] = total_;
+    channels_[value] = (*shape)[1].value();
+    total_ += channels_[value];
+  }
+
+  void add_reader(ValueId value, int32_t group, NodeId id) {
+    if (!fits_[group]) return;
+    const Node& node = graph_.node(id);
+    if (weighted_.count(id)) {
+      if (node.inputs[0] == value && !takes_channel_scales(graph_, node)) fits_[group] = false;
+      return;
+    }
+    const OpDef* op = find_op(node.op, node.domain);
+    if (op != nullptr && op->quant == QuantRule::kSameScale) return add_move(value, group, node);
+    // An activation by itself becomes a table of bytes.
+    if (activation_of(graph_, node) && !groups_.find(id)) fits_[group] = false;
+  }
+
+  void add_move(ValueId value, int32_t group, const Node& node) {
+    for (size_t o = 0; o < node.outputs.size(); ++o) {
+      const auto out = placement_.group_of.find(node.outputs[o]);
+      if (node.outputs[o] == kNoId || out == placement_.group_of.end() || out->second != group) continue;
+      for (size_t i = 0; i < node.inputs.size(); ++i) {
+        if (node.inputs[i] != value) continue;
+        const auto links = channel_links(graph_, node, i, o);
+        if (!links) {
+          fits_[group] = false;
+          return;
+        }
+        for (const ChannelLink& link : *links)
+          parent_[root(first_[value] + link.from)] = root(first_[node.outputs[o]] + link.to);
+      }
+    }
+  }
+
+  int64_t root(int64_t channel) {
+    while (parent_[channel] != channel) channel = parent_[channel] = parent_[parent_[channel]];
+    return channel;
+  }
+
+  const Graph& graph_;
+  const Placement& placement_;
+  const QuantizeOptions& options_;
+  NodeGroups groups_;
+  std::set<NodeId> weighted_;
+  std::vector<bool> fits_;
+  std::map<ValueId, int64_t> first_, channels_;
+  int64_t total_ = 0;
+  std::vector<int64_t> parent_;
+};
+
+}  // namespace
+
+std::vector<std::optional<ChannelGroup>> channel_groups(const Graph& graph, const Placement& placement,
+                                                        const QuantizeOptions& options) {
+  return Grouper(graph, placement, options).run();
+}
+
+}  // namespace octet
