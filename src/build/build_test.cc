@@ -7,6 +7,8 @@
 #include <cstring>
 
 #include "build/test_graphs.h"
+#include "kernels/conv/conv.h"
+#include "passes/layer_weights.h"
 
 namespace octet {
 namespace {
@@ -149,9 +151,10 @@ TEST(Build, RandomQuantizedNetworksEqualTheirGraphs) {
     options.target = &find_target(i % 3 == 0 ? "tensorrt" : i % 3 == 1 ? "octet" : "onnxruntime");
     options.weights_per_tensor = random.chance(0.2);
     options.quantize_outputs = random.chance(0.2);
-    const QuantizedNetwork q = quantize(m.graph, {input}, options);
-    SCOPED_TRACE("case " + std::to_string(i) + " " + std::string(options.target->name) + ": " +
-                 describe(q.graph));
+    const bool channels = i % 2 == 0 && options.target->activation == DType::kUInt8;
+    const QuantizedNetwork q = quantize(m.graph, {input}, options, {}, channels ? &random : nullptr);
+    SCOPED_TRACE("case " + std::to_string(i) + (channels ? " by channel " : " ") +
+                 std::string(options.target->name) + ": " + describe(q.graph));
     const Engine engine(build_engine(q.graph));
 
     std::vector<Tensor> outputs, expected;
@@ -204,6 +207,54 @@ TEST(Build, MostStepsOfAQuantizedNetworkAreInt8) {
   EXPECT_EQ(kinds["conv_f32"], 0);
   EXPECT_EQ(kinds["quantize"], 1);
   EXPECT_EQ(q.layers.size(), 6u);
+}
+
+// A scale per channel costs no step: weights absorb it, exactly.
+TEST(Build, ScalesPerChannelNeedNoMoreSteps) {
+  Random random(9);
+  NetworkMaker m(random);
+  const auto x = m.input({1, 3, 12, 12});
+  const auto a = m.activation(m.conv(x, {.out_c = 16}));
+  const auto b =
+      m.conv(m.conv(a, {.out_c = 16, .group = 16}), {.out_c = 16, .kernel_h = 1, .kernel_w = 1, .pad = 0});
+  const auto c = m.concat({m.op("Add", {a.id, b.id}, a.shape), a});
+  const auto d = m.resize(m.pool("AveragePool", m.pool("MaxPool", c, 2, 2, 0), 2, 2, 0), true, 2);
+  const auto y = m.conv(m.op("Mul", {d.id, d.id}, d.shape), {.out_c = 4});
+  m.graph.mark_output(y.id);
+  infer_shapes(m.graph);
+  const Tensor input = input_for(m.graph, random);
+  const QuantizedNetwork one = quantize(m.graph, {input}),
+                         several = quantize(m.graph, {input}, {}, {}, &random);
+  const engine::Model a_model = build_engine(one.graph), b_model = build_engine(several.graph);
+  int64_t per_channel = 0;
+  for (const engine::TensorDef& t : b_model.tensors) per_channel += t.quant.per_channel();
+  EXPECT_GT(per_channel, 3);
+  std::vector<std::string> kinds[2];
+  for (const engine::StepDef& s : a_model.steps) kinds[0].push_back(s.kind + " " + s.precision);
+  for (const engine::StepDef& s : b_model.steps) kinds[1].push_back(s.kind + " " + s.precision);
+  EXPECT_EQ(kinds[0], kinds[1]);
+  // The bytes of weights are those of the Q/DQ model.
+  for (NodeId id : several.graph.sorted()) {
+    const Node& conv = several.graph.node(id);
+    if (!conv.is("Conv")) continue;
+    const auto stored = dequantized_weights(several.graph, conv.inputs[1]);
+    ASSERT_TRUE(stored);
+    const auto& ints = *several.graph.value(stored->dequantize->inputs[0]).constant;
+    kernels::ConvShape shape;
+    shape.out_c = ints.shape()[0];
+    shape.groups = conv.attributes.get_int("group", 1);
+    shape.in_c = ints.shape()[1] * shape.groups;
+    shape.kernel_h = ints.shape()[2];
+    shape.kernel_w = ints.shape()[3];
+    std::vector<std::byte> packed(static_cast<size_t>(kernels::packed_conv_bytes(shape)));
+    kernels::pack_conv_weights(shape, ints.as<int8_t>().data(), packed.data());
+    bool found = false;
+    for (const engine::TensorDef& t : b_model.tensors)
+      found |= t.name == conv.name + "/weights" &&
+               t.constant.bytes() == static_cast<int64_t>(packed.size()) &&
+               std::memcmp(t.constant.raw(), packed.data(), packed.size()) == 0;
+    EXPECT_TRUE(found) << conv.name;
+  }
 }
 
 TEST(Build, Int8OnlyRefusesAndNamesWhatIsFloat) {

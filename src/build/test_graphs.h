@@ -14,6 +14,7 @@
 #include "kernels/simd/test_tools.h"
 #include "ops/op_def.h"
 #include "passes/canonicalize.h"
+#include "passes/channel_groups.h"
 #include "passes/quantize.h"
 
 namespace octet::testing {
@@ -298,9 +299,38 @@ struct QuantizedNetwork {
   std::vector<QuantizedLayer> layers;
 };
 
-// Min-max ranges of one input's values; `graph` becomes canonical.
+// Gives some scale groups random scales and zero-points per channel.
+inline void scatter_channels(const Graph& graph, const Placement& placement, const QuantizeOptions& options,
+                             Random& random, ActivationParams& params) {
+  const auto groups = channel_groups(graph, placement, options);
+  for (const auto& group : groups) {
+    if (!group || random.chance(0.3)) continue;
+    const QuantParams whole = params.at(group->of.begin()->first);
+    const IntLimits limits = int_limits(whole.dtype);
+    std::vector<float> scale;
+    std::vector<int32_t> zero;
+    const bool zeros = random.chance(0.6);
+    for (int64_t s = 0; s < group->slots; ++s) {
+      scale.push_back(whole.scale[0] * random.real(0.2f, 1.3f));
+      const auto z = static_cast<int32_t>(whole.zero_point[0] + (zeros ? random.range(-60, 60) : 0));
+      zero.push_back(std::clamp(z, limits.low, limits.high));
+    }
+    for (const auto& [value, slots] : group->of) {
+      QuantParams q{whole.dtype, 1, {}, {}};
+      for (int64_t s : slots) {
+        q.scale.push_back(scale[s]);
+        q.zero_point.push_back(zero[s]);
+      }
+      params[value] = std::move(q);
+    }
+  }
+}
+
+// Min-max ranges of one input's values; `graph` becomes canonical. With `channels`, some activations get a
+// scale per channel.
 inline QuantizedNetwork quantize(Graph graph, const std::vector<Tensor>& inputs,
-                                 const QuantizeOptions& options = {}, const SymbolValues& symbols = {}) {
+                                 const QuantizeOptions& options = {}, const SymbolValues& symbols = {},
+                                 Random* channels = nullptr) {
   canonicalize(graph);
   std::map<std::string, Range, std::less<>> ranges;
   const auto note = [&](const Value& value, const Tensor& t) {
@@ -312,10 +342,13 @@ inline QuantizedNetwork quantize(Graph graph, const std::vector<Tensor>& inputs,
   interpret(
       graph, inputs, [&](const Value& value, Tensor& t) { note(value, t); }, symbols);
   QuantizedNetwork q{graph, place(graph, options), {}};
-  q.layers = insert_qdq(q.graph, q.placement, options, [&](const std::string& name) -> std::optional<Range> {
-    const auto found = ranges.find(name);
-    return found == ranges.end() ? std::nullopt : std::optional(found->second);
-  });
+  ActivationParams params =
+      tensor_params(q.graph, q.placement, options, [&](const std::string& name) -> std::optional<Range> {
+        const auto found = ranges.find(name);
+        return found == ranges.end() ? std::nullopt : std::optional(found->second);
+      });
+  if (channels != nullptr) scatter_channels(q.graph, q.placement, options, *channels, params);
+  q.layers = insert_qdq(q.graph, q.placement, options, params);
   infer_shapes(q.graph);
   return q;
 }
