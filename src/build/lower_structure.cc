@@ -49,6 +49,14 @@ void set_window(LoweringState& l, StepDef& step, const Node& node) {
     step.attributes.set("count_include_pad", node.attributes.get_int("count_include_pad", 0));
 }
 
+// A Pad whose fill, where it has one, is the real number 0: one integer of any scale.
+bool pads_with_zero(const LoweringState& l, const Node& node) {
+  if (!node.is("Pad")) return false;
+  if (node.inputs.size() < 3 || node.inputs[2] == kNoId) return true;
+  const auto fill = l.constant_floats(node.inputs[2]);
+  return fill && fill->dtype() == DType::kFloat32 && fill->count() == 1 && fill->as<float>()[0] == 0;
+}
+
 }  // namespace
 
 void lower_pool(LoweringState& l, NodeId id) {
@@ -193,11 +201,18 @@ void lower_generic(LoweringState& l, NodeId id) {
       lower_binary(l, id, node.outputs[0]))
     return;
   // Operators that move values work on 8-bit tensors as they are.
-  if (op->quant == QuantRule::kSameScale && node.outputs.size() == 1 && !node.is("Concat")) {
+  const bool pads = pads_with_zero(l, node);
+  if ((op->quant == QuantRule::kSameScale || pads) && node.outputs.size() == 1 && !node.is("Concat")) {
     if (const auto m = moved_value(l, node, Layout::kPlain)) {
       std::vector<int32_t> inputs{m->from};
       for (size_t i = 1; i < node.inputs.size(); ++i)
-        inputs.push_back(node.inputs[i] == kNoId ? -1 : l.tensor(node.inputs[i], Layout::kPlain));
+        inputs.push_back(node.inputs[i] == kNoId || (pads && i == 2) ? -1
+                                                                     : l.tensor(node.inputs[i], Layout::kPlain));
+      if (pads) {
+        const auto zero = static_cast<uint8_t>(l.model().tensors[m->from].quant.zero_point[0]);
+        inputs.resize(std::max<size_t>(inputs.size(), 3), -1);
+        inputs[2] = l.constant(node.name + "/fill", Tensor::scalar(zero));
+      }
       StepDef& step = l.add_step("generic", id, inputs, {m->to});
       step.attributes = node.attributes;
       step.attributes.set("op", node.op);

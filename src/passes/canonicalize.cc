@@ -16,6 +16,8 @@ void canonicalize(Graph& graph) {
     changed |= constant_reshapes(graph);
     changed |= merge_transposes(graph);
     changed |= hoist_scales(graph);
+    changed |= quantize_moved_bytes(graph);
+    changed |= carry_scales(graph);
   }
   graph.prune();
   infer_shapes(graph);

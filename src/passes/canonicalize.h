@@ -41,4 +41,13 @@ bool hoist_scales(Graph& graph);
 // Identity, Dropout, casts to the same type, transposes and reshapes to the same shape disappear.
 bool remove_noops(Graph& graph);
 
+// An operator that only moves values (QuantRule::kSameScale) and does so on 8-bit tensors, as ONNX Runtime's
+// QOperator format has it, stands between DequantizeLinear and QuantizeLinear instead.
+bool quantize_moved_bytes(Graph& graph);
+
+// What only moves values that were all dequantized with the same parameters gets a QuantizeLinear and
+// DequantizeLinear with these behind it, so that its readers see 8 bits too. Exact: its results lie on the
+// grid of its inputs.
+bool carry_scales(Graph& graph);
+
 }  // namespace octet
