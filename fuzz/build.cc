@@ -29,7 +29,7 @@ void run(const octet::engine::Model& model) {
 }  // namespace
 
 extern "C" int LLVMFuzzerInitialize(int*, char***) {
-  octet::set_allocation_limit(kMemory);
+  octet::set_memory_limit(kMemory);
   return 0;
 }
 

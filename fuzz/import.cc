@@ -7,7 +7,7 @@
 #include "tensor/tensor.h"
 
 extern "C" int LLVMFuzzerInitialize(int*, char***) {
-  octet::set_allocation_limit(64 << 20);
+  octet::set_memory_limit(64 << 20);
   return 0;
 }
 
