@@ -8,6 +8,8 @@
 #include "base/file.h"
 #include "onnx.pb.h"
 #include "onnx/attributes.h"
+#include "onnx/branches.h"
+#include "onnx/functions.h"
 #include "onnx/onnx.h"
 #include "onnx/problems.h"
 #include "onnx/quantized_ops.h"
@@ -24,6 +26,8 @@ namespace fs = std::filesystem;
 constexpr size_t kMaxMessage = std::numeric_limits<int>::max();
 constexpr int kMaxNesting = 64;
 constexpr int kOldestIr = 3;
+// How often conditions may depend on the results of branches.
+constexpr int kMaxBranchRounds = 64;
 // The opset that brought the 16-bit Q/DQ that ONNX Runtime has in a domain of its own for older models.
 constexpr int kMicrosoftQdqOpset = 21;
 
@@ -41,7 +45,9 @@ class Importer {
 
   Graph run(const ImportOptions& options) {
     try {
+      inline_functions(model_);
       check_model();
+      take_known_branches();
       read_inputs();
       read_nodes();
       read_outputs();
@@ -70,6 +76,15 @@ class Importer {
   }
 
  private:
+  // Of a part of another importer's model.
+  Importer(const Importer& whole, onnx_pb::ModelProto part)
+      : file_(whole.file_),
+        files_(whole.files_),
+        owner_(whole.owner_),
+        model_(std::move(part)),
+        payloads_(whole.payloads_),
+        problems_(file_) {}
+
   struct Read {
     NodeId node;
     const OpDef* def;
@@ -91,8 +106,10 @@ class Importer {
     stream.SetRecursionLimit(kMaxNesting);
     if (!model_.ParseFromCodedStream(&stream) || !stream.ConsumedEntireMessage())
       fail_format("it is damaged or cut off, or of another format");
-    payloads_ = std::move(lifted->payloads);
     if (!model_.has_graph()) fail_format("it has no graph");
+    for (const auto& [index, payload] : lifted->payloads)
+      if (index < static_cast<size_t>(model_.graph().initializer_size()))
+        payloads_.emplace(model_.graph().initializer(static_cast<int>(index)).name(), payload);
   }
 
   void check_model() {
@@ -109,14 +126,49 @@ class Importer {
     if (onnx != opsets_.end() && (onnx->second < kOldestOpset || onnx->second > kNewestOpset))
       fail(ErrorCode::kUnsupported, "'{}' has opset {}, supported are {} to {}", file_, onnx->second,
            kOldestOpset, kNewestOpset);
-    if (!model_.functions().empty())
-      fail(ErrorCode::kUnsupported,
-           "'{}' defines functions ('{}'), which are not supported; inline them first", file_,
-           model_.functions(0).name());
     if (!model_.graph().sparse_initializer().empty())
       fail(ErrorCode::kUnsupported, "'{}' has sparse initializers, which are not supported", file_);
     graph_.name = model_.graph().name();
     for (const auto& entry : model_.metadata_props()) graph_.metadata[entry.key()] = entry.value();
+  }
+
+  // False when the values depend on what cannot be imported; reading the whole model will say it.
+  bool find_booleans(const std::vector<std::string>& names,
+                     std::map<std::string, std::optional<bool>>& known) const {
+    try {
+      Importer part(*this, part_of(model_, names));
+      const Graph made = part.run({});
+      const auto values = known_booleans(made);
+      for (size_t i = 0; i < values.size(); ++i) known[made.value(made.outputs()[i]).name] = values[i];
+      return true;
+    } catch (const Error&) {
+      return false;
+    }
+  }
+
+  // Conditions often ask for shapes: each round imports what they depend on.
+  void take_known_branches() {
+    onnx_pb::GraphProto& graph = *model_.mutable_graph();
+    for (int round = 0; round < kMaxBranchRounds; ++round) {
+      const std::vector<int> ready = ready_branches(graph);
+      if (ready.empty()) return;
+      std::vector<std::string> conditions;
+      for (const int node : ready) conditions.push_back(graph.node(node).input(0));
+      std::map<std::string, std::optional<bool>> known;
+      if (!find_booleans(conditions, known))
+        for (const std::string& condition : conditions) find_booleans({condition}, known);
+      std::set<int> taken;
+      for (const int node : ready)
+        if (const auto value = known[graph.node(node).input(0)]) {
+          take_branch(graph, node, *value);
+          taken.insert(node);
+        }
+      if (taken.empty()) return;
+      google::protobuf::RepeatedPtrField<onnx_pb::NodeProto> nodes;
+      nodes.Swap(graph.mutable_node());
+      for (int i = 0; i < nodes.size(); ++i)
+        if (!taken.contains(i)) graph.add_node()->Swap(nodes.Mutable(i));
+    }
   }
 
   void define(const std::string& name, ValueId value, std::string_view what) {
@@ -158,7 +210,7 @@ class Importer {
     for (int i = 0; i < graph.initializer_size(); ++i) {
       const auto& proto = graph.initializer(i);
       std::optional<std::span<const std::byte>> payload;
-      if (const auto found = payloads_.find(static_cast<size_t>(i)); found != payloads_.end())
+      if (const auto found = payloads_.find(proto.name()); found != payloads_.end() && !proto.has_raw_data())
         payload = found->second;
       Tensor tensor =
           read_tensor(proto, "initializer '" + proto.name() + "'" + users(proto), files_, payload, owner_);
@@ -256,7 +308,11 @@ class Importer {
     if (quantized) {
       node.attributes = read_attributes(proto, files_, found);
     } else if (def == nullptr) {
-      found.emplace_back("unknown operator");
+      found.push_back(node.is("If")
+                          ? fmt::format("its condition '{}' is not decided by constants and shapes alone, "
+                                        "which is what is supported",
+                                        proto.input_size() > 0 ? proto.input(0) : "")
+                          : "unknown operator");
     } else if (node.domain.empty() && (opset < def->since || opset > def->until)) {
       found.push_back(fmt::format("the operator exists from opset {} to {}", def->since, def->until));
     } else {
@@ -357,7 +413,7 @@ class Importer {
   ExternalFiles files_;
   std::shared_ptr<const void> owner_;
   onnx_pb::ModelProto model_;
-  std::map<size_t, std::span<const std::byte>> payloads_;
+  std::unordered_map<std::string, std::span<const std::byte>> payloads_;  // by the initializer's name
   std::map<std::string, int> opsets_;
   std::set<std::string> symbols_;
   std::unordered_map<std::string, ValueId> values_;

@@ -317,7 +317,8 @@ TEST(QuantizeLinearErrors, NameTheNodeAndWhatIsWrong) {
   expect(qdq_error("DequantizeLinear", DType::kUInt8, scales({1, 1, 1, 1}), "axis", 2), "axis");
   expect(qdq_error("DequantizeLinear", DType::kUInt8, scales({1, 1, 1, 1}), "block_size", -1),
          "'block_size' is -1");
-  expect(qdq_error("DequantizeLinear", DType::kUInt8, scales({1, 1, 1, 1}), "block_size", 2), "expected rank 2");
+  expect(qdq_error("DequantizeLinear", DType::kUInt8, scales({1, 1, 1, 1}), "block_size", 2),
+         "expected rank 2");
   const auto with_zero = [](auto zero, Shape shape) {
     return [=](Model& m) {
       const size_t count = shape.empty() ? 1 : shape[0];

@@ -69,6 +69,7 @@ struct Model {
     info.set_name(name);
     auto& type = *info.mutable_type()->mutable_tensor_type();
     type.set_elem_type(static_cast<int32_t>(dtype_to_onnx(dtype)));
+    type.mutable_shape();
     for (const int64_t dim : shape) type.mutable_shape()->add_dim()->set_dim_value(dim);
   }
   void input(const std::string& name, DType dtype, const Shape& shape) {
