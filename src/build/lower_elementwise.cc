@@ -132,6 +132,7 @@ bool lower_binary(LoweringState& l, NodeId id, ValueId value) {
     const int32_t ta = l.tensor_any(a);
     layout = l.layout_of(ta);
     inputs = {ta, l.tensor(b, layout)};
+    if (node.is("Add") && l.defer_sum(value, id, ta, inputs[1])) return true;
   } else if (const auto c = channel_constant(l, b, full); c && l.dims(a) == full && !l.constant_floats(a)) {
     const int32_t ta = c->count() > 1 ? l.tensor(a, Layout::kNhwc) : l.tensor_any(a);
     layout = l.layout_of(ta);

@@ -184,6 +184,7 @@ void finish_in_float(LoweringState& l, const NodeGroup& group, int32_t from) {
     const int32_t other = l.tensor(group.residual, layout);
     const NodeId add = group.nodes[group.before_residual()];
     const bool last = !group.final_clip;
+    if (last && l.defer_sum(group.output, add, from, other)) return;
     const int32_t to = last ? l.make(group.output, DType::kFloat32, layout)
                             : l.make_temporary(l.graph().node(add).name + "/partial", DType::kFloat32, layout,
                                                l.dims(group.output));

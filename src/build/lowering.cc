@@ -185,6 +185,7 @@ void LoweringState::lower_single(NodeId id) {
     case Lowering::kTranspose:
       return lower_transpose(*this, id);
     default:
+      if (node.is("LayerNormalization") || node.is("RMSNormalization")) return lower_norm(*this, id);
       return lower_generic(*this, id);
   }
 }

@@ -116,6 +116,15 @@ class LoweringState {
     return found == attention_.end() ? std::nullopt : std::optional(found->second);
   }
 
+  // A sum of two plain float tensors that is left to the normalization that reads it; false when there is
+  // none. What else reads it makes tensor() add the step after all.
+  struct Sum {
+    NodeId add = kNoId;
+    int32_t a = -1, b = -1;
+  };
+  bool defer_sum(ValueId sum, NodeId add, int32_t a, int32_t b);
+  std::optional<Sum> take_sum(ValueId value);
+
   engine::Model& model() { return model_; }
 
  private:
@@ -126,6 +135,7 @@ class LoweringState {
   void lower(NodeId id);
   void lower_single(NodeId id);
   void check_int8_only() const;
+  void make_sum(ValueId value);
   int32_t push(engine::TensorDef def);
 
   const Graph& graph_;
@@ -143,6 +153,7 @@ class LoweringState {
   std::set<NodeId> done_;
   std::map<ValueId, Transposed> transposed_;
   std::map<NodeId, NodeId> attention_;
+  std::map<ValueId, Sum> sums_;
 };
 
 // Limits of an 8-bit output.
@@ -170,6 +181,7 @@ void lower_resize(LoweringState& l, NodeId id);
 void lower_concat(LoweringState& l, NodeId id);
 void lower_reshape(LoweringState& l, NodeId id);
 void lower_matmul(LoweringState& l, NodeId id);
+void lower_norm(LoweringState& l, NodeId id);
 void lower_transpose(LoweringState& l, NodeId id);
 void lower_quantize(LoweringState& l, NodeId id);
 void lower_generic(LoweringState& l, NodeId id);

@@ -101,6 +101,10 @@ int32_t LoweringState::tensor_any(ValueId value) {
 
 int32_t LoweringState::tensor(ValueId value, Layout layout) {
   if (const auto found = tensors_.find({value, layout}); found != tensors_.end()) return found->second;
+  if (sums_.count(value)) {
+    make_sum(value);
+    return tensor(value, layout);
+  }
   if (graph_.is_constant(value)) {
     const int32_t plain = constant(graph_.value(value).name, *graph_.value(value).constant);
     bind(value, plain);

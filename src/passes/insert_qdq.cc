@@ -146,7 +146,18 @@ class Inserter {
     graph_.value(real).dtype = DType::kFloat32;
     graph_.value(real).shape = dims;
     const bool output = options_.quantize_outputs && graph_.is_output(value);
-    graph_.replace_uses(value, real, /*outputs_too=*/output, /*keep=*/graph_.value(stored).producer);
+    const NodeId quantize = graph_.value(stored).producer;
+    const NodeId producer = graph_.value(value).producer;
+    if (!output && !placement_.integer_nodes.count(producer)) {
+      const std::vector<NodeId> readers = graph_.consumers(value);
+      for (NodeId reader : readers) {
+        if (!placement_.integer_nodes.count(reader)) continue;
+        for (size_t i = 0; i < graph_.node(reader).inputs.size(); ++i)
+          if (graph_.node(reader).inputs[i] == value) graph_.set_input(reader, i, real);
+      }
+      return;
+    }
+    graph_.replace_uses(value, real, /*outputs_too=*/output, /*keep=*/quantize);
     if (!output) return;
     graph_.rename(value, name + "_float");
     graph_.rename(real, name);

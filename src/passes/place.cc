@@ -113,6 +113,7 @@ class Placer {
       }
       want(node.inputs[0]);
       want(node.inputs[1]);
+      placement_.integer_nodes.insert(id);
       return;
     }
     const bool out = wanted(node.outputs[0]);
@@ -125,11 +126,14 @@ class Placer {
           return;
         for (size_t i = 0; i < (concat ? node.inputs.size() : 1); ++i) want(node.inputs[i]);
         moving_.push_back(id);
+        placement_.integer_nodes.insert(id);
         return;
       }
       case QuantRule::kAverage:
-        if (selected(node) && rank(node.inputs[0]) == 4 && made_in_8_bits(node.inputs[0]))
+        if (selected(node) && rank(node.inputs[0]) == 4 && made_in_8_bits(node.inputs[0])) {
           want(node.inputs[0]);
+          placement_.integer_nodes.insert(id);
+        }
         return;
       default:
         return;
@@ -144,7 +148,10 @@ class Placer {
     const Node& root = graph_.node(group.root);
     if (quantized_roots_.count(group.root)) {
       want(root.inputs[0]);
-      if (group.residual != kNoId && wanted(group.output)) want(group.residual);
+      placement_.integer_nodes.insert(group.root);
+      if (!wanted(group.output) && group.residual != kNoId) return;
+      placement_.integer_nodes.insert(group.nodes.begin(), group.nodes.end());
+      if (group.residual != kNoId) want(group.residual);
       return;
     }
     if (is_weighted(graph_, root) || !wanted(group.output) || !selected(root)) return;
@@ -152,6 +159,7 @@ class Placer {
         supported_broadcast(root)) {
       want(root.inputs[0]);
       want(root.inputs[1]);
+      placement_.integer_nodes.insert(group.nodes.begin(), group.nodes.end());
     }
   }
 

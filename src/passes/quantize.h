@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -41,6 +42,9 @@ struct Placement {
   // Per group, the values that define its range (those that a moving operator only copies are left out).
   std::vector<std::vector<ValueId>> groups;
   std::vector<NodeId> weighted;  // roots whose weights become 8 bits
+  // Nodes that read or make 8-bit values. What a float node makes, other float nodes read as it is: residual
+  // sums and normalized values keep their precision beside the 8-bit form.
+  std::set<NodeId> integer_nodes;
   // Nodes that stay in float although they could run in 8 bits, with the reason.
   std::map<NodeId, std::string> left_out;
 };

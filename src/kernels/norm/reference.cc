@@ -1,0 +1,44 @@
+#include <cmath>
+
+#include "kernels/norm/norm.h"
+#include "kernels/simd/round.h"
+
+namespace octet::kernels {
+namespace {
+
+float halves(float (&lanes)[16]) {
+  for (int half = 8; half > 0; half /= 2)
+    for (int l = 0; l < half; ++l) lanes[l] += lanes[l + half];
+  return lanes[0];
+}
+
+void run(const NormCall& c, int64_t begin, int64_t end, float* x) noexcept {
+  const auto width = static_cast<float>(c.width);
+  for (int64_t r = begin; r < end; ++r) {
+    const int64_t at = r * c.width;
+    float sums[16] = {}, squares[16] = {};
+    for (int64_t i = 0; i < c.width; ++i) {
+      x[i] = c.residual == nullptr ? c.input[at + i] : c.input[at + i] + c.residual[at + i];
+      if (c.sum != nullptr) c.sum[at + i] = x[i];
+      sums[i % 16] += x[i];
+    }
+    const float mean = c.rms ? 0.0f : halves(sums) / width;
+    for (int64_t i = 0; i < c.width; ++i) squares[i % 16] += (x[i] - mean) * (x[i] - mean);
+    const float inverse = 1.0f / std::sqrt(halves(squares) / width + c.epsilon);
+    for (int64_t i = 0; i < c.width; ++i) {
+      float y = (c.rms ? x[i] : x[i] - mean) * inverse * c.scale[i];
+      if (c.bias != nullptr) y += c.bias[i];
+      if (c.output != nullptr) c.output[at + i] = y;
+      if (c.bytes != nullptr)
+        c.bytes[at + i] =
+            static_cast<uint8_t>(saturate_round(y / c.out_scale, -c.out_zero, 255 - c.out_zero) + c.out_zero);
+    }
+  }
+}
+
+}  // namespace
+
+extern const NormKernel norm_reference;
+const NormKernel norm_reference = {"reference", Isa::kReference, run};
+
+}  // namespace octet::kernels
