@@ -18,6 +18,7 @@ void canonicalize(Graph& graph) {
     changed |= hoist_scales(graph);
     changed |= quantize_moved_bytes(graph);
     changed |= carry_scales(graph);
+    changed |= quantize_before_concat(graph);
   }
   graph.prune();
   infer_shapes(graph);

@@ -50,4 +50,8 @@ bool quantize_moved_bytes(Graph& graph);
 // grid of its inputs.
 bool carry_scales(Graph& graph);
 
+// A QuantizeLinear that alone reads a Concat comes before it: each input that is not 8-bit already gets its
+// part of the scales. Exact, and the concatenation is one of bytes.
+bool quantize_before_concat(Graph& graph);
+
 }  // namespace octet

@@ -5,25 +5,11 @@
 #include "passes/attention.h"
 #include "passes/groups.h"
 #include "passes/layer_weights.h"
+#include "passes/qdq.h"
 #include "passes/quantize.h"
 
 namespace octet {
 namespace {
-
-Tensor scale_tensor(const QuantParams& q) {
-  return Tensor::of<float>(q.per_channel() ? Shape{static_cast<int64_t>(q.scale.size())} : Shape{},
-                           std::span<const float>(q.scale));
-}
-
-Tensor zero_tensor(const QuantParams& q) {
-  Tensor t(q.dtype, q.per_channel() ? Shape{static_cast<int64_t>(q.zero_point.size())} : Shape{});
-  for (size_t i = 0; i < q.zero_point.size(); ++i) {
-    if (q.dtype == DType::kUInt8) t.as<uint8_t>()[i] = static_cast<uint8_t>(q.zero_point[i]);
-    if (q.dtype == DType::kInt8) t.as<int8_t>()[i] = static_cast<int8_t>(q.zero_point[i]);
-    if (q.dtype == DType::kInt32) t.as<int32_t>()[i] = q.zero_point[i];
-  }
-  return t;
-}
 
 class Inserter {
  public:
@@ -120,31 +106,14 @@ class Inserter {
   // A constant under a DequantizeLinear.
   // `name` is a copy: those of values move while values are added.
   ValueId dequantized(std::string name, Tensor values, const QuantParams& q) {
-    const ValueId stored = graph_.add_constant(name + "_quantized", std::move(values));
-    const ValueId scale = graph_.add_constant(name + "_scale", scale_tensor(q));
-    const ValueId zero = graph_.add_constant(name + "_zero_point", zero_tensor(q));
-    Attributes attributes;
-    if (q.per_channel()) attributes.set("axis", int64_t{q.axis});
-    return graph_.add_op("DequantizeLinear", name + "_DequantizeLinear", {stored, scale, zero},
-                         name + "_dequantized", std::move(attributes));
+    return add_dequantize(graph_, graph_.add_constant(name + "_quantized", std::move(values)), q);
   }
 
   // value -> Q -> DQ -> everything that read value.
   void insert(ValueId value, const QuantParams& q) {
     const std::string name = graph_.value(value).name;
-    const auto dims = graph_.value(value).shape;
-    const ValueId scale = graph_.add_constant(name + "_scale", scale_tensor(q));
-    const ValueId zero = graph_.add_constant(name + "_zero_point", zero_tensor(q));
-    Attributes attributes;
-    if (q.per_channel()) attributes.set("axis", int64_t{q.axis});
-    const ValueId stored = graph_.add_op("QuantizeLinear", name + "_QuantizeLinear", {value, scale, zero},
-                                         name + "_quantized", attributes);
-    const ValueId real = graph_.add_op("DequantizeLinear", name + "_DequantizeLinear", {stored, scale, zero},
-                                       name + "_dequantized", attributes);
-    graph_.value(stored).dtype = q.dtype;
-    graph_.value(stored).shape = dims;
-    graph_.value(real).dtype = DType::kFloat32;
-    graph_.value(real).shape = dims;
+    const ValueId stored = add_quantize(graph_, value, q);
+    const ValueId real = add_dequantize(graph_, stored, q);
     const bool output = options_.quantize_outputs && graph_.is_output(value);
     const NodeId quantize = graph_.value(stored).producer;
     const NodeId producer = graph_.value(value).producer;
@@ -158,9 +127,22 @@ class Inserter {
       return;
     }
     graph_.replace_uses(value, real, /*outputs_too=*/output, /*keep=*/quantize);
+    if (q.per_channel()) read_float_in_concats(real, value);
     if (!output) return;
     graph_.rename(value, name + "_float");
     graph_.rename(real, name);
+  }
+
+  // ONNX Runtime refuses a Concat between 8-bit tensors with a scale per channel. The QuantizeLinear behind
+  // it does the same to what it reads; quantize_before_concat() brings it back.
+  void read_float_in_concats(ValueId real, ValueId value) {
+    const std::vector<NodeId> readers = graph_.consumers(real);
+    for (const NodeId reader : readers) {
+      const Node node = graph_.node(reader);
+      if (!node.is("Concat") || !params_.count(node.outputs[0])) continue;
+      for (size_t i = 0; i < node.inputs.size(); ++i)
+        if (node.inputs[i] == real) graph_.set_input(reader, i, value);
+    }
   }
 
   Graph& graph_;

@@ -3,6 +3,7 @@
 #include <functional>
 
 #include "passes/canonicalize.h"
+#include "passes/qdq.h"
 #include "passes/test_net.h"
 
 namespace octet {
@@ -150,6 +151,31 @@ TEST(CarryScales, LeavesWhatIsNotExactOrNotWanted) {
         "Sigmoid",
         {net.concat({x, net.dequantize(net.quantize(net.x, 0.02f, 3, "q2"), 0.02f, 3, "dq2")}, "c")}, "y");
   }));
+}
+
+// A float Concat under a QuantizeLinear, per tensor and per channel; one input has a reader of its own.
+TEST(QuantizeBeforeConcat, KeepsWhatTheGraphComputes) {
+  for (const bool channels : {false, true}) {
+    QuantizedNet net;
+    const ValueId r = net.op("Relu", {net.x}, "r"), n = net.op("Neg", {net.x}, "n");
+    const ValueId joined = net.concat({r, n}, "joined");
+    QuantParams q{DType::kUInt8, -1, {0.01f}, {100}};
+    if (channels) q = {DType::kUInt8, 1, {}, {}};
+    for (int c = 0; channels && c < 8; ++c) {
+      q.scale.push_back(0.004f * static_cast<float>(c + 1));
+      q.zero_point.push_back(10 * c);
+    }
+    const ValueId y = add_dequantize(net.g, add_quantize(net.g, joined, q), q);
+    net.finish(net.op("Add", {y, net.concat({r, r}, "again")}, "y"));
+    const Tensor before = run(net.g, kInput);
+    ASSERT_TRUE(quantize_before_concat(net.g));
+    EXPECT_FALSE(quantize_before_concat(net.g));
+    infer_shapes(net.g);
+    verify(net.g);
+    for (const ValueId input : net.g.producer(joined)->inputs)
+      EXPECT_TRUE(net.g.producer(input)->is("DequantizeLinear"));
+    expect_same(before, run(net.g, kInput));
+  }
 }
 
 }  // namespace

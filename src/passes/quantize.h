@@ -19,8 +19,8 @@ namespace octet {
 struct TargetRules {
   std::string_view name;
   DType activation = DType::kUInt8;
-  bool symmetric = false;     // activations have zero-point 0
-  bool integer_bias = false;  // bias as int32 under a DequantizeLinear of scale x * w; else float
+  bool symmetric = false;       // activations have zero-point 0
+  bool integer_bias = false;    // bias as int32 under a DequantizeLinear of scale x * w; else float
   bool channel_scales = false;  // activations may have a scale per channel without loss of speed
 };
 
