@@ -1,0 +1,169 @@
+#include "correct/layer_data.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "passes/quantize.h"
+
+namespace octet {
+namespace {
+
+constexpr double kLargestBias = 1 << 30;  // in steps; the other half of int32 is for the products
+
+struct Source {
+  NodeId dequantize = kNoId;
+  ValueId divisor = kNoId;
+};
+
+Source source_of(const Graph& g, ValueId real) {
+  Source source;
+  NodeId id = g.value(real).producer;
+  if (id != kNoId && g.node(id).is("Div") && g.is_constant(g.node(id).inputs[1])) {
+    source.divisor = g.node(id).inputs[1];
+    id = g.value(g.node(id).inputs[0]).producer;
+  }
+  if (id != kNoId && g.node(id).is("DequantizeLinear") && g.is_constant(g.node(id).inputs[0]) &&
+      g.is_constant(g.node(id).inputs[1]))
+    source.dequantize = id;
+  return source;
+}
+
+template <typename T>
+std::vector<T> turn(const std::vector<T>& rows, int64_t count, int64_t length) {
+  std::vector<T> out(rows.size());
+  for (int64_t i = 0; i < count; ++i)
+    for (int64_t j = 0; j < length; ++j) out[j * count + i] = rows[i * length + j];
+  return out;
+}
+
+bool plain(const Node& node) {
+  return !node.is("Gemm") ||
+         (node.attributes.get_float("alpha", 1) == 1 && node.attributes.get_float("beta", 1) == 1 &&
+          node.attributes.get_int("transA", 0) == 0);
+}
+
+// One entry per weight of an output channel from a divisor per input channel.
+bool read_divisor(const Tensor& divisor, const Shape& weights, int input_axis, std::vector<float>& out) {
+  if (divisor.dtype() != DType::kFloat32 || divisor.rank() != static_cast<int>(weights.size())) return false;
+  for (int d = 0; d < divisor.rank(); ++d)
+    if (divisor.shape()[d] != (d == input_axis ? weights[d] : 1)) return false;
+  int64_t taps = 1;
+  for (size_t d = 2; d < weights.size(); ++d) taps *= weights[d];
+  for (float v : divisor.as<float>()) out.insert(out.end(), taps, v);
+  return true;
+}
+
+// A constant that node `id` reads: changed in place when nobody else reads it.
+void set_constant(Graph& g, NodeId id, size_t index, Tensor tensor) {
+  const ValueId v = g.node(id).inputs[index];
+  if (g.consumers(v).size() == 1 && !g.is_output(v))
+    g.value(v).constant = std::move(tensor);
+  else
+    g.set_input(id, index, g.add_constant(g.value(v).name + "_corrected", std::move(tensor)));
+}
+
+void write_bias(Graph& g, NodeId twin, const std::vector<float>& bias, const std::vector<double>& factor) {
+  const ValueId value = g.node(twin).inputs[2];
+  const NodeId dq = g.value(value).producer;
+  if (dq == kNoId) {
+    set_constant(g, twin, 2,
+                 Tensor::of<float>({static_cast<int64_t>(bias.size())}, std::span<const float>(bias)));
+    return;
+  }
+  std::vector<float> scale = to_float(*g.value(g.node(dq).inputs[1]).constant);
+  for (size_t c = 0; c < scale.size(); ++c)
+    scale[c] = static_cast<float>(scale[c] * factor[factor.size() == 1 ? 0 : c]);
+  Tensor ints(DType::kInt32, {static_cast<int64_t>(bias.size())});
+  for (size_t c = 0; c < bias.size(); ++c)
+    ints.as<int32_t>()[c] = static_cast<int32_t>(
+        std::clamp(std::nearbyint(bias[c] / static_cast<double>(scale[scale.size() == 1 ? 0 : c])),
+                   -kLargestBias, kLargestBias));
+  const Shape shape = g.value(g.node(dq).inputs[1]).constant->shape();
+  set_constant(g, dq, 1, Tensor::of<float>(shape, std::span<const float>(scale)));
+  set_constant(g, dq, 0, std::move(ints));
+}
+
+}  // namespace
+
+std::optional<LayerWeights> read_layer(const Graph& reference, NodeId id, const Graph& quantized,
+                                       NodeId twin) {
+  const Node &node = reference.node(id), &other = quantized.node(twin);
+  if (!plain(node) || !reference.is_constant(node.inputs[1])) return {};
+  const Source source = source_of(quantized, other.inputs[1]);
+  if (source.dequantize == kNoId) return {};
+  const Tensor& w = *reference.value(node.inputs[1]).constant;
+  const Tensor& stored = *quantized.value(quantized.node(source.dequantize).inputs[0]).constant;
+  if (w.dtype() != DType::kFloat32 || stored.dtype() != DType::kInt8 || stored.shape() != w.shape() ||
+      w.count() == 0)
+    return {};
+  const int axis = weight_axis(reference, node);
+  LayerWeights layer;
+  layer.turned = axis != 0;
+  layer.channels = w.shape()[axis];
+  layer.length = w.count() / layer.channels;
+  layer.weights = to_float(w);
+  const auto q = stored.as<int8_t>();
+  layer.rounded.assign(q.begin(), q.end());
+  if (layer.turned) {
+    layer.weights = turn(layer.weights, layer.length, layer.channels);
+    layer.rounded = turn(layer.rounded, layer.length, layer.channels);
+  }
+  layer.grid.step = to_float(*quantized.value(quantized.node(source.dequantize).inputs[1]).constant);
+  if (layer.grid.step.size() != 1 && static_cast<int64_t>(layer.grid.step.size()) != layer.channels)
+    return {};
+  if (source.divisor != kNoId && !read_divisor(*quantized.value(source.divisor).constant, w.shape(),
+                                               axis == 0 ? 1 : 0, layer.grid.divisor))
+    return {};
+
+  layer.bias.assign(layer.channels, 0);
+  if (node.inputs.size() > 2 && node.inputs[2] != kNoId) {
+    if (!reference.is_constant(node.inputs[2])) return {};
+    const Tensor& b = *reference.value(node.inputs[2]).constant;
+    if (b.dtype() != DType::kFloat32 || b.count() != layer.channels) return {};
+    layer.bias = to_float(b);
+  }
+  if (other.inputs.size() > 2 && other.inputs[2] != kNoId) {
+    const Node* dq = quantized.producer(other.inputs[2]);
+    if (dq == nullptr)
+      layer.has_bias = quantized.is_constant(other.inputs[2]) &&
+                       quantized.value(other.inputs[2]).constant->shape() == Shape{layer.channels};
+    else
+      layer.has_bias = dq->is("DequantizeLinear") && quantized.is_constant(dq->inputs[0]) &&
+                       quantized.value(dq->inputs[0]).constant->dtype() == DType::kInt32;
+  }
+  return layer;
+}
+
+void write_layer(Graph& g, NodeId twin, const LayerWeights& layer) {
+  const NodeId dq = source_of(g, g.node(twin).inputs[1]).dequantize;
+  const Tensor& stored = *g.value(g.node(dq).inputs[0]).constant;
+  const std::vector<int8_t> q =
+      layer.turned ? turn(layer.rounded, layer.channels, layer.length) : layer.rounded;
+  Tensor values = Tensor::of<int8_t>(stored.shape(), std::span<const int8_t>(q));
+  const Tensor& scale = *g.value(g.node(dq).inputs[1]).constant;
+  const std::vector<float> before = to_float(scale);
+  std::vector<double> factor;
+  for (size_t c = 0; c < before.size(); ++c)
+    factor.push_back(static_cast<double>(layer.grid.step[c]) / static_cast<double>(before[c]));
+  const Shape scale_shape = scale.shape();
+  set_constant(g, dq, 1, Tensor::of<float>(scale_shape, std::span<const float>(layer.grid.step)));
+  set_constant(g, dq, 0, std::move(values));
+  if (layer.has_bias) write_bias(g, twin, layer.bias, factor);
+}
+
+void add_zero_biases(Graph& graph, const std::vector<NodeId>& layers) {
+  for (NodeId id : layers) {
+    const Node& node = graph.node(id);
+    if (!(node.is("Conv") || node.is("Gemm")) || !plain(node) || !graph.is_constant(node.inputs[1])) continue;
+    const bool missing = node.inputs.size() < 3 || node.inputs[2] == kNoId;
+    if (!missing) continue;
+    const int64_t channels = graph.value(node.inputs[1]).constant->shape().at(weight_axis(graph, node));
+    const ValueId zero = graph.add_constant(node.name + "_bias", Tensor(DType::kFloat32, {channels}));
+    if (graph.node(id).inputs.size() > 2)
+      graph.set_input(id, 2, zero);
+    else
+      graph.append_input(id, zero);
+  }
+}
+
+}  // namespace octet

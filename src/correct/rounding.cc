@@ -1,0 +1,112 @@
+#include "correct/rounding.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "correct/linear_algebra.h"
+#include "kernels/float/sgemm.h"
+
+namespace octet {
+namespace {
+
+constexpr int64_t kLanes = 8;  // output channels at a time
+constexpr int64_t kRows = 64;  // output channels in a piece
+
+double mean_diagonal(const std::vector<double>& h, int64_t n) {
+  double sum = 0;
+  for (int64_t i = 0; i < n; ++i) sum += h[i * n + i];
+  return n > 0 ? sum / static_cast<double>(n) : 0;
+}
+
+int8_t nearest(double steps, int32_t limit) {
+  return static_cast<int8_t>(
+      std::clamp(std::nearbyint(steps), -static_cast<double>(limit), static_cast<double>(limit)));
+}
+
+}  // namespace
+
+std::vector<int8_t> round_nearest(const std::vector<float>& weights, int64_t channels, int64_t n,
+                                  const WeightGrid& grid) {
+  std::vector<int8_t> q(weights.size());
+  for (int64_t o = 0; o < channels; ++o)
+    for (int64_t i = 0; i < n; ++i)
+      q[o * n + i] = nearest(static_cast<double>(weights[o * n + i]) / grid.step_of(o, i), grid.limit);
+  return q;
+}
+
+std::vector<float> refit_weights(const std::vector<float>& weights, int64_t channels, int64_t n,
+                                 const std::vector<double>& h, const std::vector<double>& d, double lambda,
+                                 ThreadPool& pool) {
+  const double ridge = lambda * mean_diagonal(h, n);
+  if (!(ridge > 0)) return {};
+  std::vector<double> l = h;
+  for (int64_t i = 0; i < n; ++i) l[i * n + i] += ridge;
+  if (!cholesky(l, n, pool)) return {};
+  const std::vector<float> lost(d.begin(), d.end());
+  std::vector<float> product(weights.size());
+  pool.parallel_for((channels + kRows - 1) / kRows, 1, [&](int64_t begin, int64_t end, int) {
+    for (int64_t b = begin; b < end; ++b) {
+      const int64_t first = b * kRows;
+      kernels::sgemm(std::min(kRows, channels - first), n, n, {&weights[first * n], n}, {lost.data(), n}, 0,
+                     &product[first * n], n);
+    }
+  });
+  std::vector<double> moved(product.begin(), product.end());
+  solve_rows(l, n, moved, channels, pool);
+  std::vector<float> result(weights.size());
+  for (size_t i = 0; i < weights.size(); ++i) {
+    result[i] = static_cast<float>(weights[i] + moved[i]);
+    if (!std::isfinite(result[i])) return {};
+  }
+  return result;
+}
+
+std::vector<int8_t> round_gptq(const std::vector<float>& weights, int64_t channels, int64_t n,
+                               const std::vector<double>& h, const WeightGrid& grid,
+                               const GptqOptions& options, ThreadPool& pool) {
+  const double mean = mean_diagonal(h, n);
+  if (!(mean > 0)) return {};
+  // The place of each weight in the order; the factor is of H in reverse order.
+  std::vector<int64_t> order(n);
+  std::iota(order.begin(), order.end(), 0);
+  if (options.act_order)
+    std::stable_sort(order.begin(), order.end(),
+                     [&](int64_t a, int64_t b) { return h[a * n + a] > h[b * n + b]; });
+  std::vector<double> l(n * n);
+  for (int64_t i = 0; i < n; ++i) {
+    for (int64_t j = 0; j < n; ++j) l[i * n + j] = h[order[n - 1 - i] * n + order[n - 1 - j]];
+    l[i * n + i] += options.damping * mean;
+  }
+  if (!cholesky(l, n, pool)) return {};
+  // a[i][j] = A[i][j] / A[i][i] for j < i
+  std::vector<double> a(n * n, 0);
+  pool.parallel_for(n, 16, [&](int64_t begin, int64_t end, int) {
+    for (int64_t i = begin; i < end; ++i)
+      for (int64_t j = 0; j < i; ++j)
+        a[i * n + j] = l[(n - 1 - j) * n + (n - 1 - i)] / l[(n - 1 - i) * n + (n - 1 - i)];
+  });
+  l = {};
+  std::vector<int8_t> q(weights.size());
+  pool.parallel_for((channels + kLanes - 1) / kLanes, 1, [&](int64_t begin, int64_t end, int) {
+    std::vector<double> error(n * kLanes, 0);
+    for (int64_t block = begin; block < end; ++block) {
+      const int64_t first = block * kLanes, lanes = std::min(kLanes, channels - first);
+      for (int64_t i = 0; i < n; ++i) {
+        double fed[kLanes] = {};
+        const double* row = &a[i * n];
+        for (int64_t j = 0; j < i; ++j)
+          for (int64_t r = 0; r < kLanes; ++r) fed[r] += row[j] * error[j * kLanes + r];
+        for (int64_t r = 0; r < lanes; ++r) {
+          const int64_t at = (first + r) * n + order[i];
+          const double step = grid.step_of(first + r, order[i]);
+          q[at] = nearest((static_cast<double>(weights[at]) + fed[r]) / step, grid.limit);
+          error[i * kLanes + r] = static_cast<double>(weights[at]) - q[at] * step;
+        }
+      }
+    }
+  });
+  return q;
+}
+
+}  // namespace octet

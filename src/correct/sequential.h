@@ -1,0 +1,55 @@
+// One pass over a quantized network from its inputs to its outputs that makes each layer's output come
+// nearest to the float layer's, given what the layers before it have become.
+//
+// Per layer, from the float inputs x and the quantized inputs x^ at a fixed sample of output positions:
+// weights refitted to x^ and rounded by GPTQ (rounding.h), then the bias that restores the mean of the output
+// behind the activation (output_mean.h). Every fifth sample is held back: of the ways to round, and with or
+// without the bias, the one is kept whose output is nearest to the float one there. Below ten samples
+// nothing is held back, and only biases change.
+//
+// Both networks run on the engine, a segment at a time over all samples; what lies between segments is kept
+// in a ValueStore. Nothing depends on the number of threads.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "calibrate/dataset_runner.h"
+#include "graph/graph.h"
+
+namespace octet {
+
+struct SequentialOptions {
+  bool gptq = true, refit = true, bias = true;
+  double refit_lambda = 1;  // 1 for 8-bit weights, 0.1 for 4-bit ones
+  bool act_order = false;
+  int64_t max_samples = 128;                  // the first of the data
+  int64_t memory_bytes = int64_t{256} << 20;  // for activations; what exceeds it goes to a temporary file
+};
+
+// What became of one layer.
+struct LayerCorrection {
+  std::string node;
+  std::string rounding = "nearest";  // or "gptq", "refit+gptq"
+  bool bias = false;                 // whether it was moved
+  bool undone = false;               // a correction made the held-back samples worse
+  // Output error in decibels below the signal, on the held-back samples (on all when none are), given the
+  // quantized inputs: as the layer was, with the weights, and with the bias as well.
+  double before_db = 0, rounded_db = 0, after_db = 0;
+};
+
+struct SequentialReport {
+  std::vector<LayerCorrection> layers;
+  int64_t samples = 0;
+  int64_t left_out = 0;  // samples of another shape than the first
+  int64_t spilled_bytes = 0;
+};
+
+// `reference` is the canonical float graph, `reference_engine` its engine; `quantized` is what insert_qdq
+// made of it, and is changed: integers and scales of weights, and biases.
+SequentialReport correct_sequentially(Graph& quantized, const Graph& reference,
+                                      const engine::Engine& reference_engine, const Dataset& data,
+                                      const SequentialOptions& options, const RunnerOptions& runner);
+
+}  // namespace octet
