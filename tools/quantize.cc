@@ -5,36 +5,31 @@
 #include "calibration.h"
 #include "command.h"
 #include "common.h"
-#include "correct/bias_correction.h"
 #include "data/preprocess.h"
 #include "onnx/onnx.h"
 #include "quantize_report.h"
+#include "recipe.h"
 
 namespace octet::tools {
 namespace {
 
 constexpr int64_t kReportSamples = 16;
-constexpr int64_t kCorrectionSamples = 32;
 
 struct Arguments {
   CommonArguments common;
   DataArguments data;
   QuantizationArguments quantization;
   std::string model, output, table, save_table;
-  std::string effort = "default";
+  EffortArguments effort;
   bool method_given = false;
   bool verbose = false;
-  bool bias_correction = true;
 };
 
 // Everything between the command line and the report.
 struct Quantized {
   Placement placement;
   Calibrated calibrated;
-  ChosenParams scales;
-  std::vector<QuantizedLayer> layers;
-  Graph graph;
-  int corrected = 0;  // biases
+  RecipeResult done;
   std::optional<QuantizeReport> report;
   std::vector<FloatNode> float_nodes;
 };
@@ -92,44 +87,45 @@ Quantized quantize(const Arguments& arguments, FloatModel& model, Progress& prog
   }
   const auto preprocess = arguments.data.choose_preprocess({&stored});
   const engine::Engine float_engine(build_engine(model.graph));
+  RecipeSetup setup{model,
+                    float_engine,
+                    result.placement,
+                    arguments.quantization,
+                    arguments.effort,
+                    arguments.common,
+                    progress,
+                    {},
+                    false};
+  if (!arguments.data.data.empty())
+    setup.data = [&](int64_t most) { return arguments.data.open(preprocess, most); };
+  if (setup.data)
+    note(fmt::format("effort {}: about {:.0f} s", arguments.effort.effort,
+                     std::max(1.0, expected_seconds(setup, *setup.data(0)))));
   if (arguments.table.empty()) {
-    const auto data = arguments.data.open(preprocess);
+    const auto data = setup.data(0);
     result.calibrated = calibrate(model, float_engine, result.placement, arguments.quantization, *data,
                                   preprocess, arguments.common.runner(progress, "calibrating"));
   }
   const CalibrationTable& table = result.calibrated.table;
-  result.graph = model.graph;
-  result.scales = choose_activation_params(model.graph, result.placement, options, table,
-                                           arguments.quantization.scale_options());
-  const ActivationParams& params = result.scales.params;
-  if (arguments.bias_correction && arguments.effort != "fast" && !arguments.data.data.empty()) {
-    const auto data = arguments.data.open(preprocess, kCorrectionSamples);
-    const auto names = weighted_inputs(model.graph, result.placement);
-    const ChannelMeans means =
-        observe_channel_means(float_engine, *data, names, arguments.common.runner(progress, "correcting"));
-    result.corrected = correct_biases(result.graph, result.placement, options, params, means);
-  }
-  if (arguments.bias_correction && arguments.effort != "fast" && arguments.data.data.empty())
-    note("without --data the biases stay as they are; correcting them takes a few images");
-  result.layers = insert_qdq(result.graph, result.placement, options, params);
-  store_metadata(result.graph, arguments, table);
-  if (arguments.effort == "fast") {
+  result.done = quantize_by_recipe(setup, table);
+  store_metadata(result.done.graph, arguments, table);
+  if (arguments.effort.effort == "fast") {
     result.float_nodes = float_nodes(model.graph, result.placement, nullptr);
     return result;
   }
-  const engine::Engine engine(build_engine(result.graph));
+  const engine::Engine engine(build_engine(result.done.graph));
   result.float_nodes = float_nodes(model.graph, result.placement, &engine.model());
-  if (arguments.data.data.empty()) return result;
-  const auto data = arguments.data.open(preprocess, kReportSamples);
+  if (!setup.data) return result;
+  const auto data = setup.data(kReportSamples);
   const Comparison comparison =
       compare_engines(float_engine, engine, *data, arguments.common.runner(progress, "comparing"));
-  result.report = make_report(model.graph, result.layers, comparison);
+  result.report = make_report(model.graph, result.done.layers, comparison);
   return result;
 }
 
 void write(const Arguments& arguments, const Quantized& result) {
   const HoldSignals hold;
-  export_onnx(result.graph, arguments.output);
+  export_onnx(result.done.graph, arguments.output);
   if (!arguments.save_table.empty()) save_table(result.calibrated.table, arguments.save_table);
 }
 
@@ -141,14 +137,15 @@ Json json_of(const Arguments& arguments, const Quantized& result, const std::vec
             {"preprocess", table.preprocess},
             {"samples", table.samples},
             {"skipped", result.calibrated.skipped.size()},
-            {"quantized_nodes", result.layers.size()},
-            {"corrected_biases", result.corrected},
-            {"activation_scales", scales_json(result.scales)}};
+            {"quantized_nodes", result.done.layers.size()},
+            {"corrected_biases", result.done.corrected},
+            {"activation_scales", scales_json(result.done.scales)}};
   if (result.report) {
     json["sqnr_db"] = db_json(result.report->all_outputs.sqnr_db());
     json["outputs"] = outputs_json(result.report->outputs);
     json["layers"] = layers_json(*result.report);
   }
+  json["corrections"] = corrections_json(result.done);
   json["float_nodes"] = Json::array();
   for (const FloatNode& n : result.float_nodes)
     json["float_nodes"].push_back({{"name", n.node}, {"operator", n.op}, {"reason", n.reason}});
@@ -159,10 +156,12 @@ Json json_of(const Arguments& arguments, const Quantized& result, const std::vec
 void print_text(const Arguments& arguments, const Quantized& result) {
   const CalibrationTable& table = result.calibrated.table;
   print(fmt::format("{}: {} in 8 bits for {}; ranges by {} over {}; bias of {} corrected\n", arguments.output,
-                    plural(static_cast<int64_t>(result.layers.size()), "node"), arguments.quantization.target,
-                    range_method_name(table.method), plural(static_cast<int64_t>(table.samples), "sample"),
-                    plural(result.corrected, "layer")));
-  print(scales_text(result.scales, arguments.verbose));
+                    plural(static_cast<int64_t>(result.done.layers.size()), "node"),
+                    arguments.quantization.target, range_method_name(table.method),
+                    plural(static_cast<int64_t>(table.samples), "sample"),
+                    plural(result.done.corrected, "layer")));
+  print(scales_text(result.done.scales, arguments.verbose));
+  print(corrections_text(result.done));
   if (result.report) print(report_text(*result.report, arguments.verbose));
   if (result.float_nodes.empty()) return;
   print("in float:\n");
@@ -205,13 +204,7 @@ Command add_quantize(CLI::App& root) {
                   "correcting biases and for the report")
       ->type_name("TABLE");
   app->add_option("--save-table", a->save_table, "also write the calibration table")->type_name("TABLE");
-  app->add_option("--effort", a->effort,
-                  "fast leaves out the correction of biases and the report on each layer")
-      ->check(CLI::IsMember({"fast", "default", "best"}))
-      ->capture_default_str();
-  app->add_flag(
-      "!--no-bias-correction", a->bias_correction,
-      "leave the biases as they are (they are moved by what rounding the weights does to a layer's mean)");
+  a->effort.add(*app);
   app->add_flag("--verbose", a->verbose, "report on every layer, not only on the worst");
   a->common.add(*app);
   app->footer(

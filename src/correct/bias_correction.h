@@ -26,8 +26,8 @@ ChannelMeans observe_channel_means(const engine::Engine& engine, const Dataset& 
                                    const std::vector<std::string>& names, const RunnerOptions& options);
 
 // Changes the biases of the float graph that insert_qdq() is about to quantize with the same options and
-// scales; adds one where there is none. Layers whose input has no means keep theirs. Returns the number of corrected
-// layers.
+// scales; adds one where there is none. Layers whose input has no means keep theirs. Returns the number of
+// corrected layers.
 int correct_biases(Graph& graph, const Placement& placement, const QuantizeOptions& options,
                    const ActivationParams& params, const ChannelMeans& means);
 

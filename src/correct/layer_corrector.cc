@@ -345,7 +345,7 @@ class Corrector {
 std::optional<CorrectedLayer> correct_layer(SideBySide& networks, const Graph& reference,
                                             const Graph& quantized, const PairedLayer& layer,
                                             const SequentialOptions& options) {
-  auto weights = read_layer(reference, layer.group.root, quantized, layer.quantized);
+  auto weights = read_layer(reference, layer.group, quantized, layer.quantized);
   if (!weights) return {};
   return Corrector(networks, reference, quantized, layer, options, std::move(*weights)).run();
 }

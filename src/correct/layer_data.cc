@@ -83,11 +83,49 @@ void write_bias(Graph& g, NodeId twin, const std::vector<float>& bias, const std
   set_constant(g, dq, 0, std::move(ints));
 }
 
+// The constant operand of an Add.
+size_t constant_operand(const Graph& g, const Node& add) {
+  return g.is_constant(add.inputs[0]) ? 0 : 1;
+}
+
+// False when the bias has an unknown form.
+bool read_bias(const Graph& reference, const NodeGroup& group, const Graph& quantized, const Node& twin,
+               LayerWeights& layer) {
+  const Node& node = reference.node(group.root);
+  layer.bias.assign(layer.channels, 0);
+  ValueId bias = group.bias;
+  if (bias == kNoId && node.inputs.size() > 2) bias = node.inputs[2];
+  if (bias != kNoId) {
+    if (!reference.is_constant(bias)) return false;
+    const Tensor& b = *reference.value(bias).constant;
+    if (b.dtype() != DType::kFloat32 || b.count() != layer.channels) return false;
+    layer.bias = to_float(b);
+  }
+  if (group.bias != kNoId) {
+    layer.bias_node = reference.node(group.nodes[1]).name;
+    const auto add = quantized.find_node(layer.bias_node);
+    if (!add || !quantized.node(*add).is("Add")) return false;
+    const ValueId other = quantized.node(*add).inputs[constant_operand(quantized, quantized.node(*add))];
+    layer.has_bias =
+        quantized.is_constant(other) && quantized.value(other).constant->count() == layer.channels;
+    return true;
+  }
+  if (twin.inputs.size() < 3 || twin.inputs[2] == kNoId) return true;
+  const Node* dq = quantized.producer(twin.inputs[2]);
+  if (dq == nullptr)
+    layer.has_bias = quantized.is_constant(twin.inputs[2]) &&
+                     quantized.value(twin.inputs[2]).constant->shape() == Shape{layer.channels};
+  else
+    layer.has_bias = dq->is("DequantizeLinear") && quantized.is_constant(dq->inputs[0]) &&
+                     quantized.value(dq->inputs[0]).constant->dtype() == DType::kInt32;
+  return true;
+}
+
 }  // namespace
 
-std::optional<LayerWeights> read_layer(const Graph& reference, NodeId id, const Graph& quantized,
+std::optional<LayerWeights> read_layer(const Graph& reference, const NodeGroup& group, const Graph& quantized,
                                        NodeId twin) {
-  const Node &node = reference.node(id), &other = quantized.node(twin);
+  const Node &node = reference.node(group.root), &other = quantized.node(twin);
   if (!plain(node) || !reference.is_constant(node.inputs[1])) return {};
   const Source source = source_of(quantized, other.inputs[1]);
   if (source.dequantize == kNoId) return {};
@@ -115,23 +153,8 @@ std::optional<LayerWeights> read_layer(const Graph& reference, NodeId id, const 
                                                axis == 0 ? 1 : 0, layer.grid.divisor))
     return {};
 
-  layer.bias.assign(layer.channels, 0);
-  if (node.inputs.size() > 2 && node.inputs[2] != kNoId) {
-    if (!reference.is_constant(node.inputs[2])) return {};
-    const Tensor& b = *reference.value(node.inputs[2]).constant;
-    if (b.dtype() != DType::kFloat32 || b.count() != layer.channels) return {};
-    layer.bias = to_float(b);
-  }
-  if (other.inputs.size() > 2 && other.inputs[2] != kNoId) {
-    const Node* dq = quantized.producer(other.inputs[2]);
-    if (dq == nullptr)
-      layer.has_bias = quantized.is_constant(other.inputs[2]) &&
-                       quantized.value(other.inputs[2]).constant->shape() == Shape{layer.channels};
-    else
-      layer.has_bias = dq->is("DequantizeLinear") && quantized.is_constant(dq->inputs[0]) &&
-                       quantized.value(dq->inputs[0]).constant->dtype() == DType::kInt32;
-  }
-  return layer;
+  return read_bias(reference, group, quantized, other, layer) ? std::optional(std::move(layer))
+                                                              : std::nullopt;
 }
 
 void write_layer(Graph& g, NodeId twin, const LayerWeights& layer) {
@@ -148,7 +171,12 @@ void write_layer(Graph& g, NodeId twin, const LayerWeights& layer) {
   const Shape scale_shape = scale.shape();
   set_constant(g, dq, 1, Tensor::of<float>(scale_shape, std::span<const float>(layer.grid.step)));
   set_constant(g, dq, 0, std::move(values));
-  if (layer.has_bias) write_bias(g, twin, layer.bias, factor);
+  if (!layer.has_bias) return;
+  if (layer.bias_node.empty()) return write_bias(g, twin, layer.bias, factor);
+  const NodeId add = *g.find_node(layer.bias_node);
+  const size_t index = constant_operand(g, g.node(add));
+  const Shape shape = g.value(g.node(add).inputs[index]).constant->shape();
+  set_constant(g, add, index, Tensor::of<float>(shape, std::span<const float>(layer.bias)));
 }
 
 void add_zero_biases(Graph& graph, const std::vector<NodeId>& layers) {

@@ -2,10 +2,11 @@
 #pragma once
 
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "correct/rounding.h"
-#include "graph/graph.h"
+#include "passes/groups.h"
 
 namespace octet {
 
@@ -14,14 +15,16 @@ struct LayerWeights {
   int64_t channels = 0, length = 0;
   bool turned = false;          // in the graphs they are [length][channels]
   bool has_bias = false;        // the quantized layer has a bias that can be changed
+  std::string bias_node;        // of a MatMul: the Add that has it
   std::vector<float> weights;   // float
   std::vector<float> bias;      // float, zeros where there is none
   std::vector<int8_t> rounded;  // of the quantized graph
   WeightGrid grid;
 };
 
-// Nullopt where the layer has another form than insert_qdq gives it.
-std::optional<LayerWeights> read_layer(const Graph& reference, NodeId layer, const Graph& quantized,
+// Nullopt where the layer has another form than insert_qdq gives it. `layer` is of the float graph, `twin`
+// its root in the quantized graph.
+std::optional<LayerWeights> read_layer(const Graph& reference, const NodeGroup& layer, const Graph& quantized,
                                        NodeId twin);
 
 // Writes integers, steps and bias (not the form) into the quantized graph.

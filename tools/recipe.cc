@@ -1,0 +1,291 @@
+#include "recipe.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include "build/build.h"
+#include "correct/bias_correction.h"
+#include "correct/layer_data.h"
+#include "report/compare.h"
+
+namespace octet::tools {
+namespace {
+
+constexpr int64_t kAnalyticSamples = 32;
+constexpr int64_t kHeldBack = 5;  // every fifth sample
+constexpr int64_t kFewest = 10;   // samples that --effort best needs
+
+const std::vector<std::string> kStages{"bias-correction", "gptq", "refit"};
+
+// Samples of another data set by their indices.
+class Subset : public Dataset {
+ public:
+  Subset(const Dataset& all, std::vector<int64_t> indices) : all_(all), indices_(std::move(indices)) {}
+  int64_t size() const override { return static_cast<int64_t>(indices_.size()); }
+  const std::string& name(int64_t i) const override { return all_.name(indices_[i]); }
+  bool images() const override { return all_.images(); }
+  Sample load(int64_t i) const override { return all_.load(indices_[i]); }
+  uint64_t content_hash() const override { return all_.content_hash(); }
+
+ private:
+  const Dataset& all_;
+  std::vector<int64_t> indices_;
+};
+
+SequentialOptions sequential_options(const RecipeSetup& setup, const Recipe& recipe) {
+  SequentialOptions options;
+  options.bias = !setup.effort.skips("bias-correction");
+  options.gptq = !setup.effort.skips("gptq");
+  options.refit = recipe.refit;
+  return options;
+}
+
+// What the calibration run saw of the channels, where a table keeps it.
+ChannelMeans means_of(const CalibrationTable& table) {
+  ChannelMeans means;
+  for (const auto& [name, tensor] : table.tensors)
+    if (!tensor.channels.mean.empty()) means[name] = tensor.channels.mean;
+  return means;
+}
+
+CalibrationTable with_minmax(CalibrationTable table) {
+  for (auto& [name, tensor] : table.tensors) tensor.range = {tensor.min, tensor.max};
+  return table;
+}
+
+RecipeResult follow(const RecipeSetup& setup, const CalibrationTable& found, const Recipe& recipe,
+                    const Dataset* data, const std::string& label) {
+  RecipeResult result;
+  const QuantizeOptions options = setup.quantization.options();
+  const CalibrationTable table = recipe.minmax ? with_minmax(found) : found;
+  ChannelScaleOptions scales = setup.quantization.scale_options();
+  scales.scales = recipe.scales;
+  result.graph = setup.model.graph;
+  result.scales = choose_activation_params(setup.model.graph, setup.placement, options, table, scales);
+  const ActivationParams& params = result.scales.params;
+  const SequentialOptions sequential = sequential_options(setup, recipe);
+  const bool side_by_side =
+      data != nullptr && setup.effort.effort != "fast" && (sequential.bias || sequential.gptq);
+  if (side_by_side) {
+    if (sequential.bias) add_zero_biases(result.graph, setup.placement.weighted);
+  } else if (sequential.bias) {
+    ChannelMeans means = means_of(table);
+    if (data != nullptr) {
+      std::vector<int64_t> first(std::min(data->size(), kAnalyticSamples));
+      for (size_t i = 0; i < first.size(); ++i) first[i] = static_cast<int64_t>(i);
+      const Subset some(*data, std::move(first));
+      means = observe_channel_means(setup.engine, some, weighted_inputs(setup.model.graph, setup.placement),
+                                    setup.common.runner(setup.progress, label));
+    }
+    result.corrected = correct_biases(result.graph, setup.placement, options, params, means);
+  }
+  result.layers = insert_qdq(result.graph, setup.placement, options, params);
+  if (!side_by_side) return result;
+  result.sequential = correct_sequentially(result.graph, setup.model.graph, setup.engine, *data, sequential,
+                                           setup.common.runner(setup.progress, label));
+  for (const LayerCorrection& layer : result.sequential->layers) result.corrected += layer.bias;
+  return result;
+}
+
+// Mean over the outputs of their signal to noise, so that no output drowns the others.
+std::optional<double> quality(const Comparison& comparison) {
+  double sum = 0;
+  int count = 0;
+  for (const LayerComparison& output : comparison.outputs)
+    if (const auto db = output.sums.sqnr_db()) {
+      sum += *db;
+      ++count;
+    }
+  if (count == 0) return {};
+  return sum / count;
+}
+
+std::vector<Recipe> alternatives(const RecipeSetup& setup, const CalibrationTable& table,
+                                 const Recipe& first) {
+  std::vector<Recipe> recipes;
+  const std::string method(range_method_name(table.method));
+  for (bool minmax : {false, true})
+    for (ActivationScales scales : {first.scales, ActivationScales::kTensor})
+      for (bool refit : {true, false}) {
+        if (minmax && table.method == RangeMethod::kMinMax) continue;
+        if (refit && !first.refit) continue;
+        const bool again = scales == ActivationScales::kTensor && first.scales == ActivationScales::kTensor;
+        if (again && std::any_of(recipes.begin(), recipes.end(),
+                                 [&](const Recipe& r) { return r.minmax == minmax && r.refit == refit; }))
+          continue;
+        recipes.push_back(
+            {fmt::format("{} ranges, {}, {}", minmax ? "minmax" : method,
+                         scales == ActivationScales::kTensor ? "one scale per tensor" : "scales per channel",
+                         refit ? "refit" : "no refit"),
+             minmax, scales, refit});
+      }
+  (void)setup;
+  return recipes;
+}
+
+std::vector<TriedRecipe> search(const RecipeSetup& setup, const CalibrationTable& table, const Dataset& data,
+                                Recipe& best) {
+  std::vector<int64_t> training, held_back;
+  for (int64_t i = 0; i < data.size(); ++i)
+    (i % kHeldBack == kHeldBack - 1 ? held_back : training).push_back(i);
+  const Subset fit(data, std::move(training)), judge(data, std::move(held_back));
+  std::vector<TriedRecipe> tried;
+  double most = -1e30;
+  int last_taken = -1;
+  const std::vector<Recipe> recipes = alternatives(setup, table, best);
+  for (size_t i = 0; i < recipes.size(); ++i) {
+    const Recipe& recipe = recipes[i];
+    // Where no tensor takes scales per channel, one per tensor is the same recipe again.
+    if (recipe.scales == ActivationScales::kTensor && last_taken == 0) continue;
+    const RecipeResult result =
+        follow(setup, table, recipe, &fit, fmt::format("trying {}/{}", i + 1, recipes.size()));
+    if (recipe.scales != ActivationScales::kTensor) last_taken = result.scales.taken;
+    const engine::Engine engine(build_engine(result.graph));
+    const auto db =
+        quality(compare_engines(setup.engine, engine, judge, setup.common.runner(setup.progress, "judging")));
+    tried.push_back({recipe.name, db});
+    if (db.value_or(1e9) <= most) continue;
+    most = db.value_or(1e9);
+    best = recipe;
+  }
+  std::stable_sort(tried.begin(), tried.end(), [](const TriedRecipe& a, const TriedRecipe& b) {
+    return a.sqnr_db.value_or(1e9) > b.sqnr_db.value_or(1e9);
+  });
+  return tried;
+}
+
+struct StageGain {
+  int layers = 0;
+  double gain_db = 0;  // sum over all layers
+};
+struct StageGains {
+  StageGain gptq, refit, bias;
+  int undone = 0;
+  double layers = 1;
+};
+
+StageGains gains_of(const SequentialReport& report) {
+  StageGains gains;
+  gains.layers = std::max<double>(1, static_cast<double>(report.layers.size()));
+  for (const LayerCorrection& l : report.layers) {
+    StageGain& rounding = l.rounding == "gptq" ? gains.gptq : gains.refit;
+    if (l.rounding != "nearest") {
+      ++rounding.layers;
+      rounding.gain_db += l.rounded_db - l.before_db;
+    }
+    gains.bias.layers += l.bias;
+    gains.bias.gain_db += l.after_db - l.rounded_db;
+    gains.undone += l.undone;
+  }
+  return gains;
+}
+
+}  // namespace
+
+void EffortArguments::add(CLI::App& app) {
+  app.add_option("--effort", effort,
+                 "fast: biases by a formula, no report on each layer; default: each layer refitted, rounded "
+                 "and its bias matched behind its activation; best: the best of up to eight ways")
+      ->check(CLI::IsMember({"fast", "default", "best"}))
+      ->capture_default_str();
+  app.add_option("--skip", skip, "leave out stages, e.g. gptq,refit: any of bias-correction, gptq, refit")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->check(CLI::IsMember(kStages))
+      ->type_name("STAGE,...");
+  app.add_flag("!--no-bias-correction", bias_correction, "the same as --skip bias-correction");
+}
+
+bool EffortArguments::skips(std::string_view stage) const {
+  if (stage == "bias-correction" && !bias_correction) return true;
+  return std::find(skip.begin(), skip.end(), stage) != skip.end();
+}
+
+double expected_seconds(const RecipeSetup& setup, const Dataset& data) {
+  using Clock = std::chrono::steady_clock;
+  const auto seconds = [](Clock::time_point since) {
+    return std::chrono::duration<double>(Clock::now() - since).count();
+  };
+  const auto start = Clock::now();
+  const Sample sample = data.load(0);
+  if (sample.bad) return 0;
+  const double load = seconds(start);
+  const std::vector<Tensor> inputs = order_inputs(setup.engine.model(), sample.inputs);
+  ContextCache contexts;
+  engine::Context& context = contexts.get(setup.engine, inputs);
+  context.run(inputs);
+  const auto again = Clock::now();
+  context.run(inputs);
+  const double once = seconds(again);
+  // Passes over the data, measured on classifiers and detectors: of loading, and of running the float model.
+  const bool fast = setup.effort.effort == "fast";
+  double passes = fast ? 2 : 9;
+  if (setup.effort.effort == "best") passes = 55;
+  const auto samples = static_cast<double>(data.size());
+  const int threads = setup.common.threads > 0 ? setup.common.threads : available_cpus();
+  return samples * passes * (load / 3 + once) / threads;
+}
+
+RecipeResult quantize_by_recipe(const RecipeSetup& setup, const CalibrationTable& table) {
+  Recipe recipe;
+  recipe.scales = setup.quantization.scale_options().scales;
+  recipe.refit = !setup.effort.skips("refit") && !setup.synthetic;
+  const auto data = setup.data ? setup.data(0) : nullptr;
+  std::vector<TriedRecipe> tried;
+  if (setup.effort.effort == "best" && data != nullptr && data->size() >= kFewest)
+    tried = search(setup, table, *data, recipe);
+  RecipeResult result = follow(setup, table, recipe, data.get(), "correcting");
+  result.tried = std::move(tried);
+  return result;
+}
+
+std::string corrections_text(const RecipeResult& result) {
+  std::string text;
+  for (const TriedRecipe& t : result.tried)
+    text += fmt::format("  tried: {}: {} on held-back samples\n", t.name, db_text(t.sqnr_db));
+  if (!result.sequential) return text;
+  const StageGains g = gains_of(*result.sequential);
+  text += fmt::format(
+      "corrected over {}: gptq in {} of {} ({:+.2f} dB a layer), refit and gptq in {} ({:+.2f} dB), bias in "
+      "{} "
+      "({:+.2f} dB); undone where held-back samples became worse: {}\n",
+      plural(result.sequential->samples, "sample"), g.gptq.layers,
+      plural(static_cast<int64_t>(result.sequential->layers.size()), "layer"), g.gptq.gain_db / g.layers,
+      g.refit.layers, g.refit.gain_db / g.layers, g.bias.layers, g.bias.gain_db / g.layers, g.undone);
+  if (result.sequential->left_out > 0)
+    text += fmt::format("  not used: {} of another shape than the first\n",
+                        plural(result.sequential->left_out, "sample"));
+  return text;
+}
+
+Json corrections_json(const RecipeResult& result) {
+  Json json = Json::object();
+  if (!result.tried.empty()) {
+    json["tried"] = Json::array();
+    for (const TriedRecipe& t : result.tried)
+      json["tried"].push_back({{"recipe", t.name}, {"sqnr_db", db_json(t.sqnr_db)}});
+  }
+  if (!result.sequential) return json;
+  const StageGains g = gains_of(*result.sequential);
+  const auto stage = [&](const StageGain& s) {
+    return Json{{"layers", s.layers}, {"mean_gain_db", s.gain_db / g.layers}};
+  };
+  json["samples"] = result.sequential->samples;
+  json["left_out"] = result.sequential->left_out;
+  json["stages"] = {{"gptq", stage(g.gptq)}, {"refit", stage(g.refit)}, {"bias-correction", stage(g.bias)}};
+  json["undone"] = g.undone;
+  json["layers"] = Json::array();
+  for (const LayerCorrection& l : result.sequential->layers)
+    json["layers"].push_back({{"name", l.node},
+                              {"rounding", l.rounding},
+                              {"bias", l.bias},
+                              {"undone", l.undone},
+                              {"before_db", l.before_db},
+                              {"rounded_db", l.rounded_db},
+                              {"after_db", l.after_db}});
+  return json;
+}
+
+}  // namespace octet::tools

@@ -1,0 +1,75 @@
+// From ranges to a corrected Q/DQ graph: what `quantize` does behind calibration, and the search for the best
+// of several ways to do it.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "calibration.h"
+#include "common.h"
+#include "correct/sequential.h"
+#include "data/dataset.h"
+
+namespace octet::tools {
+
+// --effort and --skip.
+struct EffortArguments {
+  std::string effort = "default";
+  std::vector<std::string> skip;
+  bool bias_correction = true;  // --no-bias-correction is --skip bias-correction
+
+  void add(CLI::App& app);
+  bool skips(std::string_view stage) const;
+};
+
+// What a recipe works on. Nothing is owned.
+struct RecipeSetup {
+  const FloatModel& model;
+  const engine::Engine& engine;  // of the float model
+  const Placement& placement;
+  const QuantizationArguments& quantization;
+  const EffortArguments& effort;
+  const CommonArguments& common;
+  Progress& progress;
+  // The samples, at most that many; null without data.
+  std::function<std::unique_ptr<Dataset>(int64_t most)> data;
+  bool synthetic = false;  // the data stands in for real images
+};
+
+// One way to get from statistics to a graph.
+struct Recipe {
+  std::string name;  // "mse ranges, scales auto, refit"
+  bool minmax = false;
+  ActivationScales scales = ActivationScales::kAuto;
+  bool refit = true;
+};
+
+struct TriedRecipe {
+  std::string name;
+  std::optional<double> sqnr_db;  // on the held-back samples
+};
+
+struct RecipeResult {
+  Graph graph;
+  ChosenParams scales;
+  std::vector<QuantizedLayer> layers;
+  int corrected = 0;  // biases
+  std::optional<SequentialReport> sequential;
+  std::vector<TriedRecipe> tried;  // by --effort best, best first
+};
+
+// Seconds that --effort is expected to take from here, from the time of one sample.
+double expected_seconds(const RecipeSetup& setup, const Dataset& data);
+
+// Quantizes and corrects; with --effort best tries several recipes on four fifths of the samples and keeps
+// the one with the best outputs on the others.
+RecipeResult quantize_by_recipe(const RecipeSetup& setup, const CalibrationTable& table);
+
+// What the corrections did, for people and as JSON.
+std::string corrections_text(const RecipeResult& result);
+Json corrections_json(const RecipeResult& result);
+
+}  // namespace octet::tools
