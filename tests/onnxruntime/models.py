@@ -1,0 +1,205 @@
+#!/usr/bin/env python3
+"""Takes every model through import, quantize, build, run and bench, beside ONNX Runtime, and writes docs/models.md.
+
+A model fails when its FP32 outputs leave ONNX Runtime's by more than rtol 1e-3 or 1e-4 of the largest value, when the Q/DQ
+file does not run in ONNX Runtime, or when the SQNR of the two engines on it (both against FP32) differs by more than 0.3 dB.
+ONNX Runtime has several arithmetics for one file (fused integer kernels, or Q/DQ as it stands): the nearer one counts.
+"""
+
+import datetime
+import pathlib
+import platform
+import shutil
+import subprocess
+import sys
+import time
+
+import numpy as np
+import onnx
+
+import common
+
+RTOL, ATOL, SQNR_TOLERANCE = 1e-3, 1e-4, 0.3
+GENERATED = ("resnet50", "mobilenetv3_large", "efficientnet_b0", "yolov8n_like", "bert_base", "vit_b16")
+SAMPLES = 8  # of random inputs, and images to judge by
+
+
+def add_arguments(p):
+    p.add_argument("--bench", type=pathlib.Path, default=common.ROOT / "../shared/bench", help="folder with make_models.py")
+    p.add_argument("--sentences", type=pathlib.Path,
+                   help="folder with model.onnx, calib/*.npz and val/*.npz of a sentence-embedding model (export_sentences.py)")
+    p.add_argument("--output", type=pathlib.Path, default=common.ROOT / "docs/models.md")
+    p.add_argument("--only", nargs="+", help="these models alone; docs are not written")
+
+
+def save_samples(folder, samples):
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for i, sample in enumerate(samples):
+        np.savez(folder / f"{i:03}.npz", **sample)
+    return folder
+
+
+class Case:
+    """A model with calibration words for `quantize` and samples to judge by: dicts of arrays."""
+
+    def __init__(self, name, path, calibration, samples):
+        self.name, self.path, self.calibration, self.samples = name, path, calibration, samples
+
+
+def image_cases(bench):
+    for name in common.MODELS:
+        images = bench.images("val", SAMPLES, name)
+        entry = onnx.load(bench.model(name)).graph.input[0].name
+        words = ["--data", bench.data / "imagenet/calib", "--preprocess", common.MODELS[name][1]]
+        yield Case(name, bench.model(name), words, [{entry: image} for image in images])
+
+
+def photograph(path, width, height):
+    import cv2
+    return np.ascontiguousarray(cv2.resize(cv2.imread(str(path)), (width, height)).transpose(2, 0, 1)[None], np.float32)
+
+
+def mixed_case(bench):
+    """yunet on three sizes in one calibration folder."""
+    sizes = ((160, 160), (320, 320), (640, 480))
+    files = lambda folder: sorted((bench.data / "imagenet" / folder).glob("*.JPEG"))
+    samples = lambda folder, n: [{"input": photograph(f, *sizes[i % 3])} for i, f in enumerate(files(folder)[:n])]
+    folder = save_samples(bench.work / "yunet_calib", samples("calib", 30))
+    return Case("yunet_dynamic", bench.model("yunet_dynamic"), ["--data", folder], samples("val", 9))
+
+
+def cifar_case(bench):
+    words = ["--data", bench.data / "cifar10/train", "--limit", "100", "--preprocess", "stretch=32x32 rgb"]
+    files = sorted((bench.data / "cifar10/test").glob("*.jpg"))[:SAMPLES]
+    read = lambda f: photograph(f, 32, 32)[:, ::-1].copy()
+    return Case("resnet8_cifar10", bench.model("resnet8_cifar10"), words, [{"input_1": read(f)} for f in files])
+
+
+def generated_cases(bench, folder):
+    made = bench.work / "generated"
+    made.mkdir(exist_ok=True)
+    for name in GENERATED:
+        path = made / f"{name}.onnx"
+        if not path.exists():
+            subprocess.run([sys.executable, folder / "make_models.py", made, name],
+                           check=True, stdout=subprocess.DEVNULL)
+        inputs = onnx.load(path, load_external_data=False).graph.input
+        random = np.random.default_rng(5)
+        shape = lambda i: [d.dim_value or 1 for d in i.type.tensor_type.shape.dim]
+        draw = lambda: {i.name: random.standard_normal(shape(i)).astype(np.float32) for i in inputs}
+        calib = save_samples(bench.work / f"{name}_calib", [draw() for _ in range(SAMPLES)])
+        yield Case(name, path, ["--data", calib], [draw() for _ in range(2)])
+
+
+def sentence_case(folder):
+    read = lambda f: dict(np.load(f))
+    samples = [read(f) for f in sorted((folder / "val").glob("*.npz"))]
+    return Case("all-minilm-l6-v2", folder / "model.onnx", ["--data", folder / "calib"], samples)
+
+
+def outputs(bench, model, case):
+    """Ours: for each sample the arrays by name."""
+    return [bench.octet_outputs(model, sample) for sample in case.samples]
+
+
+def theirs(model, case, optimize):
+    session = common.session(model, optimize)
+    return [common.outputs_of(session, sample) for sample in case.samples]
+
+
+def flat(results):
+    return [array for result in results for array in result.values() if np.issubdtype(array.dtype, np.floating)]
+
+
+def largest_error(expected, found):
+    """Of the tolerance, over all arrays."""
+    worst = 0
+    for e, f in zip(flat(expected), flat(found)):
+        tolerance = ATOL * max(np.abs(e).max(initial=0), 1e-30) + RTOL * np.abs(e)
+        worst = max(worst, float((np.abs(e - f) / tolerance).max(initial=0)))
+    return worst
+
+
+def median_ms(bench, engine, case):
+    shapes = [f"{n}:{'x'.join(map(str, a.shape))}" for n, a in case.samples[0].items()]
+    dynamic = bench.run_octet("inspect", engine)["dimensions"]
+    words = ["--shapes", ",".join(shapes)] if dynamic else []
+    return bench.run_octet("bench", engine, "--threads", "1", "--duration", "1", *words)["median_ms"]
+
+
+def measure(bench, case):
+    """The row of the table, and whether it is as it should be."""
+    model = onnx.load(case.path, load_external_data=False)
+    opset = max(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
+    fp32 = theirs(case.path, case, True)
+    error = largest_error(fp32, outputs(bench, case.path, case))
+
+    quantized, engine, plain = (bench.work / f"{case.name}.{kind}" for kind in ("int8.onnx", "octet", "fp32.octet"))
+    start = time.monotonic()
+    bench.run_octet("quantize", case.path, *case.calibration, "-o", quantized)
+    seconds = time.monotonic() - start
+    onnx.checker.check_model(str(quantized))
+    bench.run_octet("build", quantized, "-o", engine)
+    bench.run_octet("build", case.path, "-o", plain)
+    ours = common.sqnr_db(flat(fp32), flat(outputs(bench, engine, case)))
+    other = [common.sqnr_db(flat(fp32), flat(theirs(quantized, case, o))) for o in (True, False)]
+    nearest = min(other, key=lambda db: abs(db - ours))
+    report = bench.run_octet("inspect", engine)
+    summary = report["summary"]
+    silent = [s["name"] for s in report["steps"] if s["precision"] != "int8" and not s["reason"]]
+    share = summary["int8_macs"] / summary["macs"] if summary["macs"] else 0
+    slow, fast = median_ms(bench, plain, case), median_ms(bench, engine, case)
+    ok = error <= 1 and abs(ours - nearest) <= SQNR_TOLERANCE and not silent
+    return ok, (case.name, opset, len(model.graph.node), f"{error:.1%}", f"{share:.1%}", f"{ours:.1f}", f"{nearest:.1f}",
+                f"{seconds:.1f}", f"{slow:.2f}", f"{fast:.2f}", f"{slow / fast:.1f}")
+
+
+HEADER = ("model", "opset", "nodes", "FP32 error, of tolerance", "MACs in INT8", "SQNR dB", "in ONNX Runtime", "quantize s",
+          "FP32 ms", "INT8 ms", "ratio")
+
+
+def document(rows, octet):
+    cpu = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), platform.machine())
+    lines = [
+        "# Models",
+        "",
+        "Written by `make models`: every model through import, quantize (defaults), build and bench. FP32 error: the largest",
+        "difference from ONNX Runtime's FP32 outputs, as a share of rtol 1e-3 + 1e-4 of the largest value. SQNR: of the outputs",
+        "against FP32, in our engine and in ONNX Runtime on the same Q/DQ file. Milliseconds: batch 1, one thread, median. The",
+        "models of `make_models.py` have random weights and inputs: their SQNR says that the arithmetic is right, not how good a",
+        "trained network would be.",
+        "",
+        f"{cpu}, {datetime.date.today()}.",
+        "",
+        "| " + " | ".join(HEADER) + " |",
+        "|---" + "|--:" * (len(HEADER) - 1) + "|",
+    ]
+    return "\n".join(lines + ["| " + " | ".join(map(str, row)) + " |" for row in rows]) + "\n"
+
+
+def main():
+    p = common.parser(__doc__)
+    add_arguments(p)
+    arguments = p.parse_args()
+    bench = common.Bench(arguments)
+    cases = [*image_cases(bench), mixed_case(bench), cifar_case(bench), *generated_cases(bench, arguments.bench)]
+    if arguments.sentences:
+        cases.append(sentence_case(arguments.sentences))
+    rows = []
+    for case in cases:
+        if arguments.only and case.name not in arguments.only:
+            continue
+        try:
+            ok, row = measure(bench, case)
+            rows.append(row)
+            bench.row(ok, *row)
+        except Exception as error:  # one model's failure must not hide the others
+            bench.row(False, case.name, type(error).__name__, error)
+    if not arguments.only and not bench.failures:
+        arguments.output.write_text(document(rows, bench.octet))
+    bench.finish()
+
+
+if __name__ == "__main__":
+    main()
