@@ -6,6 +6,7 @@
 #include "command.h"
 #include "common.h"
 #include "data/preprocess.h"
+#include "data/synthetic.h"
 #include "onnx/onnx.h"
 #include "quantize_report.h"
 #include "recipe.h"
@@ -25,6 +26,38 @@ struct Arguments {
   bool verbose = false;
 };
 
+// What --data would be, made up; the preprocessing is chosen where none is known.
+std::unique_ptr<Dataset> stand_in(const Graph& graph, std::optional<std::string>& preprocess, int64_t most,
+                                  bool explain) {
+  const int64_t count = most > 0 ? std::min(most, kSyntheticSamples) : kSyntheticSamples;
+  std::map<std::string, SyntheticInput> inputs;
+  for (ValueId v : graph.inputs()) {
+    SyntheticInput input{*graph.value(v).dtype, {}};
+    for (const Dim& d : *graph.value(v).shape) input.shape.push_back(d.known() ? d.value() : 0);
+    inputs.emplace(graph.value(v).name, std::move(input));
+  }
+  const bool one_float = inputs.size() == 1 && inputs.begin()->second.dtype == DType::kFloat32;
+  const std::string guess = one_float ? guess_preprocess(inputs.begin()->second.shape) : "";
+  if (!guess.empty() || preprocess) {
+    if (explain && !preprocess)
+      warn(fmt::format("guessed --preprocess \"{}\" from the input's shape: give the right one", guess));
+    if (!preprocess) preprocess = guess;
+    if (explain)
+      note(
+          fmt::format("no --data: {} synthetic images stand in; real ones give detectors up to 9 dB more, "
+                      "classifiers about 1 dB",
+                      count));
+    return synthetic_images(*preprocess, count);
+  }
+  for (auto& [name, input] : inputs)
+    std::replace(input.shape.begin(), input.shape.end(), int64_t{0}, int64_t{1});
+  if (explain)
+    note(
+        "no --data: the inputs are standard normal noise (and ones where they are integers); ranges from "
+        "real data are better, often by much");
+  return synthetic_arrays(std::move(inputs), count);
+}
+
 // Everything between the command line and the report.
 struct Quantized {
   Placement placement;
@@ -35,8 +68,6 @@ struct Quantized {
 };
 
 void check_arguments(const Arguments& arguments) {
-  if (arguments.table.empty() && arguments.data.data.empty())
-    throw UsageError("--data or --table is required");
   check_writable(arguments.output, {arguments.model, arguments.table});
   if (!arguments.save_table.empty())
     check_writable(arguments.save_table, {arguments.model, arguments.table, arguments.output});
@@ -63,9 +94,10 @@ void store_metadata(Graph& graph, const Arguments& arguments, const CalibrationT
   if (!table.preprocess.empty()) graph.metadata[kPreprocessKey] = table.preprocess;
   graph.metadata["octet.version"] = OCTET_VERSION;
   graph.metadata["octet.target"] = arguments.quantization.target;
+  const bool synthetic = arguments.data.data.empty() && arguments.table.empty();
   graph.metadata["octet.calibration"] =
-      fmt::format("{} over {} samples, data {}", range_method_name(table.method), table.samples,
-                  hash_text(table.data_hash));
+      fmt::format("{} over {} {}samples, data {}", range_method_name(table.method), table.samples,
+                  synthetic ? "synthetic " : "", hash_text(table.data_hash));
 }
 
 void refuse_nothing(const Placement& placement) {
@@ -85,7 +117,7 @@ Quantized quantize(const Arguments& arguments, FloatModel& model, Progress& prog
     result.calibrated.table = reuse_table(arguments, model);
     if (const std::string& p = result.calibrated.table.preprocess; !p.empty()) stored[kPreprocessKey] = p;
   }
-  const auto preprocess = arguments.data.choose_preprocess({&stored});
+  auto preprocess = arguments.data.choose_preprocess({&stored});
   const engine::Engine float_engine(build_engine(model.graph));
   RecipeSetup setup{model,
                     float_engine,
@@ -98,6 +130,11 @@ Quantized quantize(const Arguments& arguments, FloatModel& model, Progress& prog
                     false};
   if (!arguments.data.data.empty())
     setup.data = [&](int64_t most) { return arguments.data.open(preprocess, most); };
+  if (arguments.data.data.empty() && arguments.table.empty()) {
+    setup.synthetic = true;
+    setup.data = [&](int64_t most) { return stand_in(model.graph, preprocess, most, false); };
+    stand_in(model.graph, preprocess, 0, true);
+  }
   if (setup.data)
     note(fmt::format("effort {}: about {:.0f} s", arguments.effort.effort,
                      std::max(1.0, expected_seconds(setup, *setup.data(0)))));
@@ -136,6 +173,7 @@ Json json_of(const Arguments& arguments, const Quantized& result, const std::vec
             {"method", range_method_name(table.method)},
             {"preprocess", table.preprocess},
             {"samples", table.samples},
+            {"synthetic", arguments.data.data.empty() && arguments.table.empty()},
             {"skipped", result.calibrated.skipped.size()},
             {"quantized_nodes", result.done.layers.size()},
             {"corrected_biases", result.done.corrected},

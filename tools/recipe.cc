@@ -62,6 +62,10 @@ RecipeResult follow(const RecipeSetup& setup, const CalibrationTable& found, con
   const CalibrationTable table = recipe.minmax ? with_minmax(found) : found;
   ChannelScaleOptions scales = setup.quantization.scale_options();
   scales.scales = recipe.scales;
+  if (setup.synthetic) {  // real images differ from these by more than these from each other
+    scales.room = 0;
+    scales.stretch = 2;
+  }
   result.graph = setup.model.graph;
   result.scales = choose_activation_params(setup.model.graph, setup.placement, options, table, scales);
   const ActivationParams& params = result.scales.params;
@@ -102,8 +106,7 @@ std::optional<double> quality(const Comparison& comparison) {
   return sum / count;
 }
 
-std::vector<Recipe> alternatives(const RecipeSetup& setup, const CalibrationTable& table,
-                                 const Recipe& first) {
+std::vector<Recipe> alternatives(const CalibrationTable& table, const Recipe& first) {
   std::vector<Recipe> recipes;
   const std::string method(range_method_name(table.method));
   for (bool minmax : {false, true})
@@ -121,7 +124,6 @@ std::vector<Recipe> alternatives(const RecipeSetup& setup, const CalibrationTabl
                          refit ? "refit" : "no refit"),
              minmax, scales, refit});
       }
-  (void)setup;
   return recipes;
 }
 
@@ -134,7 +136,7 @@ std::vector<TriedRecipe> search(const RecipeSetup& setup, const CalibrationTable
   std::vector<TriedRecipe> tried;
   double most = -1e30;
   int last_taken = -1;
-  const std::vector<Recipe> recipes = alternatives(setup, table, best);
+  const std::vector<Recipe> recipes = alternatives(table, best);
   for (size_t i = 0; i < recipes.size(); ++i) {
     const Recipe& recipe = recipes[i];
     // Where no tensor takes scales per channel, one per tensor is the same recipe again.

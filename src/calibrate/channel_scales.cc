@@ -130,8 +130,8 @@ class Chooser {
       const TableChannels& c = found->second.channels;
       for (size_t i = 0; i < of.size(); ++i) {
         const auto s = static_cast<size_t>(of[i]);
-        const double low = c.min_mean[i] - options_.room * c.min_deviation[i];
-        const double high = c.max_mean[i] + options_.room * c.max_deviation[i];
+        const double low = options_.stretch * c.min_mean[i] - options_.room * c.min_deviation[i];
+        const double high = options_.stretch * c.max_mean[i] + options_.room * c.max_deviation[i];
         slots.low[s] = std::min(slots.low[s], std::max(low, lowest));
         slots.high[s] = std::max(slots.high[s], std::min(high, highest));
         slots.square[s] += c.mean_square[i];

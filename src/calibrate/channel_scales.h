@@ -27,7 +27,8 @@ ActivationScales parse_activation_scales(std::string_view name);
 
 struct ChannelScaleOptions {
   ActivationScales scales = ActivationScales::kAuto;
-  double room = 4;              // standard deviations beyond the mean extremes
+  double room = 4;              // standard deviations beyond the mean extremes,
+  double stretch = 1;           // which are multiplied by this
   double least_gain_db = 6;     // kAuto: below it a tensor keeps one scale; kChannel: 0
   uint64_t fewest_images = 10;  // below it all tensors keep one scale
 };
