@@ -110,7 +110,7 @@ class WrongCommandLine(Case):
         self.fails("eval", MODEL, "--data", CALIB, status=2, says="--labels")
         self.fails("run", MODEL, "--output", self.folder / "out", status=2)
         self.fails("run", MODEL, "--input", "image=a.npy", "--data", CALIB, "--output", self.folder / "o", status=2)
-        self.fails("quantize", MODEL, "-o", self.folder / "q.onnx", status=2, says="--data")
+        self.fails(*self.quantize("--skip", "magic"), status=2)
         self.fails("inspect", MODEL, "--memory-limit", "1", "--memory-limit", "2", status=2)
 
     def test_environment(self):
@@ -364,6 +364,21 @@ class Works(Case):
         self.works(*self.quantize("--effort", "fast", "--threads", 2, out="again.onnx"))
         self.assertEqual(q.read_bytes(), (self.folder / "again.onnx").read_bytes())
 
+    def test_corrections(self):
+        """Stages can be left out; threads do not change what they do; without data there is a stand-in."""
+        q, again = self.folder / "q.onnx", self.folder / "again.onnx"
+        report = json.loads(self.works(*self.quantize("--json")).stdout)["corrections"]
+        self.assertGreater(report["stages"]["bias-correction"]["layers"], 0)
+        self.assertTrue(all(l["after_db"] >= l["before_db"] for l in report["layers"]))
+        self.works(*self.quantize("--threads", 3, out="again.onnx"))
+        self.assertEqual(q.read_bytes(), again.read_bytes())
+        report = json.loads(self.works(*self.quantize("--json", "--skip", "gptq,bias-correction")).stdout)
+        self.assertEqual((report["corrections"], report["corrected_biases"]), ({}, 0))
+        made = self.works("quantize", MODEL, "-o", q, "--json", "--preprocess", PREPROCESS)
+        self.assertIn("synthetic", made.stderr)
+        self.assertTrue(json.loads(made.stdout)["synthetic"])
+        self.assertIn("guessed", self.works("quantize", MODEL, "-o", q).stderr)
+
     def test_run(self):
         array = self.folder / "x.npy"
         array.write_bytes(npy((1, 3, 64, 64)))
@@ -388,7 +403,7 @@ class Works(Case):
         shown = self.report("inspect", table)
         self.assertEqual(len(shown["tensors"]), made["tensors"])
         self.works("inspect", table)
-        self.works("quantize", MODEL, "--table", table, "-o", out)  # biases stay: their correction needs data
+        self.works("quantize", MODEL, "--table", table, "-o", out)  # biases by what the table knows of channels
         self.works("quantize", MODEL, "--table", table, *data, "-o", out)
         self.works(*self.quantize("--save-table", self.folder / "t2.json", out="q2.onnx"))
         self.assertEqual(out.read_bytes(), (self.folder / "q2.onnx").read_bytes())
