@@ -7,6 +7,7 @@
 #include "command.h"
 #include "common.h"
 #include "output_arrays.h"
+#include "tensor/half.h"
 #include "tensor/npy.h"
 
 namespace octet::tools {
@@ -49,15 +50,35 @@ void check_input_name(const engine::Model& model, const std::string& name) {
   fail(ErrorCode::kInvalidArgument, "--input: the model has no input '{}', only {}", name, names);
 }
 
+// numpy has no bfloat16, so such an input may come as floats, which are rounded, or as the bits.
+Tensor as_bfloat16(const Tensor& array) {
+  if (array.dtype() == DType::kUInt16)
+    return Tensor::view(DType::kBFloat16, array.shape(), array.raw(), std::make_shared<Tensor>(array));
+  if (array.dtype() != DType::kFloat32) return array;
+  Tensor rounded(DType::kBFloat16, array.shape());
+  for (int64_t i = 0; i < array.count(); ++i)
+    static_cast<uint16_t*>(rounded.raw())[i] = float_to_bfloat16(array.as<float>()[static_cast<size_t>(i)]);
+  return rounded;
+}
+
 std::map<std::string, Tensor> read_inputs(const Arguments& arguments, const engine::Model& model) {
   std::map<std::string, Tensor> named;
-  for (const std::string& text : arguments.inputs) {
+  for (size_t i = 0; i < arguments.inputs.size(); ++i) {
+    const std::string& text = arguments.inputs[i];
     std::string name, file = text;
-    const bool only = model.inputs.size() == 1;
-    if (!only || (text.find('=') != std::string::npos && !fs::exists(text)))
+    if (text.find('=') != std::string::npos && !fs::exists(text)) {
       std::tie(name, file) = split_assignment(text, "--input");
-    if (!name.empty()) check_input_name(model, name);
+      if (!name.empty()) check_input_name(model, name);
+    } else if (i < model.inputs.size()) {
+      name = model.tensors[model.inputs[i]].name;
+    } else {
+      throw UsageError(fmt::format("--input: {} arrays, but the model has {} input(s)",
+                                   arguments.inputs.size(), model.inputs.size()));
+    }
     Tensor array = read_npy(file);
+    for (int32_t t : model.inputs)
+      if (model.tensors[t].name == name && model.tensors[t].dtype == DType::kBFloat16)
+        array = as_bfloat16(array);
     if (!named.emplace(name, std::move(array)).second)
       throw UsageError(fmt::format("--input: '{}' is given twice", name));
   }
@@ -174,8 +195,7 @@ Command add_run(CLI::App& root) {
   app->add_option("MODEL", arguments->engine, "engine or ONNX model")->required();
   app->add_option(
          "--input", arguments->inputs,
-         "array of one input, NAME=FILE.npy; once for each input (the name may be left out where the "
-         "model has one)")
+         "array of one input, NAME=FILE.npy; once for each input (without the names: in the model's order)")
       ->allow_extra_args(false)
       ->type_name("NAME=FILE");
   app->add_option("--output,-o", arguments->output,

@@ -20,7 +20,8 @@ struct Descr {
   DType dtype;
   std::string_view text;
 };
-constexpr std::array<Descr, 12> kDescrs{{{DType::kFloat32, "<f4"},
+// numpy has no bfloat16: the extension that adds it (ml_dtypes) stores two bytes without a meaning.
+constexpr std::array<Descr, 13> kDescrs{{{DType::kFloat32, "<f4"},
                                          {DType::kFloat16, "<f2"},
                                          {DType::kFloat64, "<f8"},
                                          {DType::kInt8, "|i1"},
@@ -31,7 +32,8 @@ constexpr std::array<Descr, 12> kDescrs{{{DType::kFloat32, "<f4"},
                                          {DType::kUInt32, "<u4"},
                                          {DType::kInt64, "<i8"},
                                          {DType::kUInt64, "<u8"},
-                                         {DType::kBool, "|b1"}}};
+                                         {DType::kBool, "|b1"},
+                                         {DType::kBFloat16, "<V2"}}};
 
 // The header's Python dictionary: {'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }
 class HeaderText {
@@ -109,8 +111,8 @@ class HeaderText {
       fail(ErrorCode::kUnsupported, "'{}': structured arrays are not supported", name_);
     const std::string_view text = quoted();
     for (const Descr& d : kDescrs)
-      if (text == d.text ||
-          (dtype_bits(d.dtype) == 8 && text.size() == 3 && text.substr(1) == d.text.substr(1)))
+      if (text == d.text || ((dtype_bits(d.dtype) == 8 || text == "|V2") && text.size() == 3 &&
+                             text.substr(1) == d.text.substr(1)))
         return d.dtype;
     if (text.starts_with('>'))
       fail(ErrorCode::kUnsupported, "'{}': big-endian arrays are not supported ('{}')", name_, text);

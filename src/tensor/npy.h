@@ -35,7 +35,7 @@ std::map<std::string, Tensor> parse_npz(std::span<const std::byte> file, const s
 Tensor read_npy(const std::filesystem::path& path);
 std::map<std::string, Tensor> read_npz(const std::filesystem::path& path);
 
-// Atomic. Throws Error for dtypes that numpy lacks (bfloat16, 4-bit).
+// Atomic. bfloat16 as numpy stores the type of ml_dtypes: "<V2". Throws Error for 4-bit types.
 void write_npy(const std::filesystem::path& path, const Tensor& tensor);
 
 // The bytes that write_npy puts before the elements, for arrays that are written piece by piece. A multiple
