@@ -77,6 +77,7 @@ Inspection inspect_engine(const std::filesystem::path& path) {
   for (int32_t t : model.outputs)
     rows.push_back({"output", model.tensors[t].name + "  " + tensor_text(model.tensors[t])});
   for (const engine::Symbol& s : model.symbols) {
+    if (s.at_run) continue;
     result.json["dimensions"].push_back(
         {{"name", s.name}, {"minimum", s.minimum}, {"optimum", s.optimum}, {"maximum", s.maximum}});
     rows.push_back(

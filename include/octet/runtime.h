@@ -39,7 +39,7 @@ struct Dimension {
 struct TensorInfo {
   std::string name;
   DType dtype = DType::kFloat32;
-  std::vector<int64_t> shape;  // -1 where it depends on a Dimension
+  std::vector<int64_t> shape;  // -1 where it depends on a Dimension or on the data
   std::string shape_text;      // "1x3x224x224", "Nx3x224x224"
   // Of 8-bit tensors, one entry or one per channel: real = (integer - zero_point) * scale. Else empty.
   std::vector<float> scale;
@@ -86,6 +86,7 @@ class Context {
   Context& operator=(Context&&) noexcept;
 
   const std::vector<int64_t>& input_shape(size_t index) const;
+  // Of the last run; before the first, -1 where only the data decide (how many boxes are found).
   const std::vector<int64_t>& output_shape(size_t index) const;
   // Sizes in bytes.
   size_t input_size(size_t index) const;

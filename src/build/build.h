@@ -13,7 +13,7 @@ namespace octet {
 struct BuildOptions {
   // Integer inputs and outputs and no float step in between; Error names each step that stands in the way.
   bool int8_only = false;
-  // Range of each named dimension; one that is missing gets 1 to 65536 with optimum 1.
+  // Range of each named dimension; one that is missing gets 0 to 65536 with optimum 1.
   std::map<std::string, engine::Symbol> symbols;
 };
 

@@ -227,9 +227,18 @@ void lower_generic(LoweringState& l, NodeId id) {
   for (ValueId v : node.outputs) {
     outputs.push_back(l.make(v, *g.value(v).dtype, Layout::kPlain));
   }
+  // An engine's attributes hold no tensors.
+  const bool fills = node.is("ConstantOfShape");
+  if (fills) {
+    const Attribute* value = node.attributes.find("value");
+    const Tensor fill = value != nullptr ? std::get<Tensor>(*value) : Tensor::scalar(0.0f);
+    inputs.insert(inputs.begin(), l.constant(node.name + ".value", fill.reshaped({})));
+  }
   const bool matmul = node.is("MatMul") && g.value(node.outputs[0]).dtype == DType::kFloat32;
   StepDef& step = l.add_step(matmul ? "matmul_f32" : "generic", id, inputs, outputs);
-  if (!matmul) {
+  if (fills) {
+    step.attributes.set("op", std::string("Expand"));
+  } else if (!matmul) {
     step.attributes = node.attributes;
     step.attributes.set("op", node.op);
   }

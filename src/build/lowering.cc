@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <limits>
 
 #include "base/checked.h"
 #include "kernels/simd/function.h"
@@ -57,6 +58,7 @@ engine::Model LoweringState::run() {
   plan_concats();
   for (NodeId id : graph_.sorted()) lower(id);
   add_outputs();
+  add_run_symbols();
   if (options_.int8_only) check_int8_only();
   return std::move(model_);
 }
@@ -92,10 +94,28 @@ void LoweringState::add_inputs() {
   for (const std::string& name : names) {
     const auto given = options_.symbols.find(name);
     model_.symbols.push_back(given != options_.symbols.end() ? given->second
-                                                             : engine::Symbol{name, 1, 1, kDefaultMaximum});
+                                                             : engine::Symbol{name, 0, 1, kDefaultMaximum});
   }
   for (const auto& [name, symbol] : options_.symbols)
     if (!names.count(name)) fail(ErrorCode::kInvalidArgument, "the model has no dimension named '{}'", name);
+}
+
+// Those of tensors' shapes that no input has.
+void LoweringState::add_run_symbols() {
+  std::set<std::string> names;
+  for (const engine::Symbol& symbol : model_.symbols) names.insert(symbol.name);
+  const std::function<void(const Dim&)> visit = [&](const Dim& d) {
+    if (d.known()) return;
+    if (d.op() == Dim::Op::kSymbol) {
+      if (names.insert(d.name()).second)
+        model_.symbols.push_back({d.name(), 0, 1, std::numeric_limits<int32_t>::max(), true});
+      return;
+    }
+    visit(d.left());
+    visit(d.right());
+  };
+  for (const engine::TensorDef& def : model_.tensors)
+    for (const Dim& d : def.shape) visit(d);
 }
 
 int32_t LoweringState::declared_tensor(ValueId value) {
@@ -162,6 +182,7 @@ void LoweringState::lower_single(NodeId id) {
   const OpDef* op = find_op(node.op, node.domain);
   if (op == nullptr)
     fail(ErrorCode::kUnsupported, "node '{}': operator {} cannot be built", node.name, node.op);
+  if (decides_at_run(graph_, node)) return lower_generic(*this, id);
   switch (op->lowering) {
     case Lowering::kDequantize:
       if (!quantized(node.outputs[0]) && !constant_floats(node.outputs[0])) lower_generic(*this, id);
@@ -326,20 +347,10 @@ void strip_borders(Graph& graph) {
   graph.prune();
 }
 
-// Optional outputs that nobody asked for: a step writes all that its operator has.
-void name_absent_outputs(Graph& graph) {
-  for (NodeId id = 0; id < graph.node_slots(); ++id)
-    for (size_t i = 0; graph.node(id).alive && i < graph.node(id).outputs.size(); ++i)
-      if (graph.node(id).outputs[i] == kNoId)
-        graph.take_output(id, i, graph.add_value(graph.node(id).name + "_unused"));
-}
-
 }  // namespace
 
 engine::Model build_engine(Graph graph, const BuildOptions& options) {
   canonicalize(graph);
-  name_absent_outputs(graph);
-  infer_shapes(graph);
   if (options.int8_only) strip_borders(graph);
   return LoweringState(graph, options).run();
 }

@@ -131,6 +131,7 @@ class LoweringState {
   void requantize_channels(int32_t from, int32_t to, NodeId node);
   void add_inputs();
   void add_outputs();
+  void add_run_symbols();
   void plan_concats();
   void lower(NodeId id);
   void lower_single(NodeId id);

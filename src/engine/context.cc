@@ -8,6 +8,7 @@
 
 #include "base/checked.h"
 #include "engine/engine.h"
+#include "engine/late.h"
 #include "engine/plan.h"
 #include "engine/steps/step.h"
 #include "engine/validate.h"
@@ -25,12 +26,26 @@ ContextOptions default_options() {
   return options;
 }
 
+namespace {
+
+// Of a step whose outputs have no elements.
+class EmptyStep : public Step {
+ public:
+  void run(Memory, int64_t, int64_t, int, std::byte*) override {}
+  std::string kernel() const override { return "nothing"; }
+};
+
+}  // namespace
+
 struct Context::State {
   Engine engine;
   ContextOptions options;
   std::vector<Shape> shapes;
   std::vector<std::unique_ptr<Step>> steps;
   std::vector<int64_t> pieces;
+  SymbolValues symbols;
+  LateShapes late;
+  std::vector<std::vector<Shape>> prepared_for;  // of late steps: the shapes of what they touch
   MemoryPlan plan;
   Tensor arena, scratch;
   int64_t scratch_stride = 0;
@@ -39,12 +54,18 @@ struct Context::State {
   std::mutex error_mutex;
   std::exception_ptr error;
 
-  State(Engine e, const ContextOptions& o) : engine(std::move(e)), options(o) {}
+  State(Engine e, const ContextOptions& o) : engine(std::move(e)), options(o), late(engine.model()) {}
   const Model& model() const { return engine.model(); }
   int threads() const { return options.pool ? options.pool->threads() : 1; }
 
   void choose_shapes();
   void prepare_steps();
+  void prepare(size_t index);
+  void reserve_scratch();
+  void run_late_step(size_t index);
+  void make_outputs(size_t index);
+  template <typename Body>
+  void name_errors(size_t index, const Body& body) const;  // what `body` throws gets the step's name
   void allocate();
   void bind_inputs(std::span<const Tensor> inputs);
   void bind_outputs();
@@ -55,11 +76,11 @@ struct Context::State {
 };
 
 void Context::State::choose_shapes() {
-  SymbolValues symbols;
-  for (const Symbol& s : model().symbols) symbols[s.name] = s.optimum;
+  for (const Symbol& s : model().symbols)
+    if (!s.at_run) symbols[s.name] = s.optimum;
   for (const auto& [name, value] : options.shapes) {
     const auto found = std::find_if(model().symbols.begin(), model().symbols.end(),
-                                    [&name = name](const Symbol& s) { return s.name == name; });
+                                    [&name = name](const Symbol& s) { return s.name == name && !s.at_run; });
     if (found == model().symbols.end())
       fail(ErrorCode::kInvalidArgument, "the engine has no dimension named '{}'", name);
     if (value < found->minimum || value > found->maximum)
@@ -67,20 +88,37 @@ void Context::State::choose_shapes() {
            value, found->minimum, found->maximum);
     symbols[name] = value;
   }
-  shapes = concrete_shapes(model(), symbols);
+  shapes = concrete_shapes(model(), symbols, late.all());
 }
 
 void Context::State::prepare_steps() {
-  for (const StepDef& def : model().steps) {
-    const StepSetup setup(model(), def, shapes, options.isa, threads());
-    steps.push_back(find_step_kind(def.kind)(setup));
-    pieces.push_back(steps.back()->pieces());
-    scratch_stride = std::max(scratch_stride, round_up(steps.back()->scratch_bytes(), 64));
-  }
+  steps.resize(model().steps.size());
+  pieces.resize(steps.size());
+  prepared_for.resize(steps.size());
+  for (size_t i = 0; i < steps.size(); ++i)
+    if (!late.touches(model().steps[i])) prepare(i);
+}
+
+void Context::State::prepare(size_t index) {
+  const StepDef& def = model().steps[index];
+  const auto empty = [&](int32_t t) {
+    return std::find(shapes[t].begin(), shapes[t].end(), 0) != shapes[t].end();
+  };
+  if (std::all_of(def.outputs.begin(), def.outputs.end(), empty))
+    steps[index] = std::make_unique<EmptyStep>();
+  else
+    steps[index] = find_step_kind(def.kind)(StepSetup(model(), def, shapes, options.isa, threads()));
+  pieces[index] = steps[index]->pieces();
+  scratch_stride = std::max(scratch_stride, round_up(steps[index]->scratch_bytes(), 64));
+}
+
+void Context::State::reserve_scratch() {
+  const int64_t bytes = checked_mul(scratch_stride, threads());
+  if (scratch.count() < bytes) scratch = Tensor(DType::kUInt8, {bytes});
 }
 
 void Context::State::allocate() {
-  scratch = Tensor(DType::kUInt8, {checked_mul(scratch_stride, threads())});
+  reserve_scratch();
   memory.assign(model().tensors.size(), nullptr);
   auto* base = static_cast<std::byte*>(arena.raw());
   for (size_t t = 0; t < memory.size(); ++t) {
@@ -97,6 +135,7 @@ void Context::State::allocate() {
 void Context::State::bind_outputs() {
   for (size_t i = 0; i < outputs.size(); ++i) {
     const int32_t t = model().outputs[i];
+    if (late.late(t)) continue;  // bound when they are made
     if (outputs[i].count() >= 0 && outputs[i].raw() == memory[t]) continue;
     outputs[i] = Tensor::view(model().tensors[t].dtype, shapes[t], static_cast<void*>(memory[t]));
   }
@@ -147,8 +186,13 @@ void Context::State::run_step(size_t index) {
     run(&job, 0, pieces[index], 0);
   if (!error) return;
   const std::exception_ptr raised = std::exchange(error, nullptr);
+  name_errors(index, [&] { std::rethrow_exception(raised); });
+}
+
+template <typename Body>
+void Context::State::name_errors(size_t index, const Body& body) const {
   try {
-    std::rethrow_exception(raised);
+    body();
   } catch (const Error& e) {
     fail(e.code(), "step '{}': {}", model().steps[index].name, e.message());
   } catch (const std::bad_alloc&) {
@@ -158,11 +202,61 @@ void Context::State::run_step(size_t index) {
   }
 }
 
+void Context::State::run_late_step(size_t index) {
+  const StepDef& def = model().steps[index];
+  if (!std::all_of(def.outputs.begin(), def.outputs.end(), [&](int32_t t) { return late.known(t); }))
+    return make_outputs(index);
+  for (int32_t t : def.inputs) late.settle(t, shapes, memory);  // views of what was made
+  for (int32_t t : def.outputs) late.settle(t, shapes, memory);
+  std::vector<Shape> touched;
+  for (int32_t t : def.inputs) touched.push_back(t < 0 ? Shape{} : shapes[t]);
+  for (int32_t t : def.outputs) touched.push_back(shapes[t]);
+  if (!steps[index] || prepared_for[index] != touched) {
+    prepare(index);
+    prepared_for[index] = std::move(touched);
+    reserve_scratch();
+  }
+  run_step(index);
+}
+
+void Context::State::make_outputs(size_t index) {
+  const StepDef& def = model().steps[index];
+  for (int32_t t : def.inputs) late.settle(t, shapes, memory);
+  steps[index] = prepare_maker(StepSetup(model(), def, shapes, options.isa, threads()));
+  std::vector<Tensor> made;
+  name_errors(index, [&] { made = steps[index]->make(memory.data()); });
+  for (size_t i = 0; i < def.outputs.size(); ++i) {
+    const int32_t t = def.outputs[i];
+    if (made[i].dtype() != model().tensors[t].dtype)
+      fail(ErrorCode::kInternal, "step '{}' made {} of the wrong type", def.name, model().tensors[t].name);
+    if (late.late(t))
+      late.learn(t, made[i].shape());
+    else if (made[i].shape() != shapes[t])
+      fail(ErrorCode::kInvalidArgument, "step '{}': '{}' came out as {}, expected {}", def.name,
+           model().tensors[t].name, to_string(made[i].shape()), to_string(shapes[t]));
+  }
+  for (size_t i = 0; i < def.outputs.size(); ++i) {
+    const int32_t t = def.outputs[i];
+    late.settle(t, shapes, memory);
+    if (made[i].bytes() > 0) std::memcpy(memory[t], made[i].raw(), static_cast<size_t>(made[i].bytes()));
+  }
+}
+
 template <typename After>
 void Context::State::run_steps(const After& after) {
+  if (late.any()) late.begin(symbols);
   for (size_t i = 0; i < steps.size(); ++i) {
-    run_step(i);
+    if (late.touches(model().steps[i]))
+      run_late_step(i);
+    else
+      run_step(i);
     after(i);
+  }
+  for (size_t i = 0; late.any() && i < outputs.size(); ++i) {
+    const int32_t t = model().outputs[i];
+    if (!late.late(t)) continue;
+    late.settle(t, shapes, memory);
+    outputs[i] = Tensor::view(model().tensors[t].dtype, shapes[t], static_cast<void*>(memory[t]));
   }
 }
 
@@ -179,7 +273,7 @@ Context::Context(Engine engine, const ContextOptions& options)
   try {
     state_->choose_shapes();
     // Before anything else grows with the shapes: here the limit on memory holds.
-    state_->plan = plan_memory(state_->model(), state_->shapes);
+    state_->plan = plan_memory(state_->model(), state_->shapes, state_->late.all());
     state_->arena = Tensor(DType::kUInt8, {state_->plan.bytes});
     state_->prepare_steps();
     state_->allocate();
@@ -226,12 +320,13 @@ const std::vector<int64_t>& Context::input_shape(size_t index) const {
 }
 
 int64_t Context::memory_bytes() const {
-  return state_->arena.bytes() + state_->scratch.bytes();
+  return state_->arena.bytes() + state_->scratch.bytes() + state_->late.bytes();
 }
 
 std::vector<std::string> Context::step_kernels() const {
   std::vector<std::string> names;
-  for (const auto& step : state_->steps) names.push_back(step->kernel());
+  for (size_t i = 0; i < state_->steps.size(); ++i)
+    names.push_back(state_->steps[i] ? state_->steps[i]->kernel() : state_->model().steps[i].kind);
   return names;
 }
 

@@ -148,7 +148,7 @@ void write_header(const Model& model, Header& header) {
   }
   std::vector<flatbuffers::Offset<fb::Symbol>> symbols;
   for (const Symbol& s : model.symbols)
-    symbols.push_back(fb::CreateSymbolDirect(b, s.name.c_str(), s.minimum, s.optimum, s.maximum));
+    symbols.push_back(fb::CreateSymbolDirect(b, s.name.c_str(), s.minimum, s.optimum, s.maximum, s.at_run));
   std::vector<flatbuffers::Offset<fb::Entry>> metadata;
   for (const auto& [key, value] : model.metadata)
     metadata.push_back(fb::CreateEntryDirect(b, key.c_str(), value.c_str()));
@@ -197,7 +197,7 @@ class Reader {
     m.producer = text(header_.producer());
     for (size_t i = 0; header_.symbols() && i < header_.symbols()->size(); ++i) {
       const auto* s = header_.symbols()->Get(i);
-      m.symbols.push_back({s->name()->str(), s->minimum(), s->optimum(), s->maximum()});
+      m.symbols.push_back({s->name()->str(), s->minimum(), s->optimum(), s->maximum(), s->at_run()});
     }
     read_dims(m.symbols);
     for (size_t i = 0; header_.tensors() && i < header_.tensors()->size(); ++i)

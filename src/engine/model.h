@@ -46,10 +46,11 @@ struct StepDef {
   std::vector<std::string> nodes;  // the model's nodes that it computes
 };
 
-// A named dimension that is chosen when a context is created.
+// A named dimension that is chosen when a context is created, or that the data decide (see late.h).
 struct Symbol {
   std::string name;
   int64_t minimum = 1, optimum = 1, maximum = 1;
+  bool at_run = false;
 };
 
 struct Model {

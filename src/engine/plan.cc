@@ -32,7 +32,11 @@ bool needs_place(const TensorDef& def, bool is_output) {
 
 }  // namespace
 
-MemoryPlan plan_memory(const Model& model, std::span<const Shape> shapes) {
+int64_t place_bytes(const TensorDef& def, const Shape& shape) {
+  return round_up(checked_add(storage_bytes(def, shape), kOverread), kAlignment);
+}
+
+MemoryPlan plan_memory(const Model& model, std::span<const Shape> shapes, const std::vector<bool>& late) {
   const int32_t count = static_cast<int32_t>(model.tensors.size());
   const int32_t steps = static_cast<int32_t>(model.steps.size());
   const auto root = [&](int32_t t) { return model.tensors[t].parent >= 0 ? model.tensors[t].parent : t; };
@@ -54,8 +58,8 @@ MemoryPlan plan_memory(const Model& model, std::span<const Shape> shapes) {
   std::vector<Block> blocks;
   for (int32_t t = 0; t < count; ++t) {
     if (root(t) != t || !needs_place(model.tensors[t], last[t] == steps) || last[t] < 0) continue;
-    const int64_t bytes = checked_add(storage_bytes(model.tensors[t], shapes[t]), kOverread);
-    blocks.push_back({t, round_up(bytes, kAlignment), first[t], last[t]});
+    if (!late.empty() && late[t]) continue;
+    blocks.push_back({t, place_bytes(model.tensors[t], shapes[t]), first[t], last[t]});
   }
   std::stable_sort(blocks.begin(), blocks.end(),
                    [](const Block& a, const Block& b) { return a.bytes > b.bytes; });

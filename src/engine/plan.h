@@ -19,6 +19,10 @@ struct MemoryPlan {
 // room for over-reads. Largest first, each at the lowest place that is free during its lifetime. Outputs live
 // to the end; 8-bit inputs get a place (they are copied in, so that kernels may read past their end), and so
 // do inputs that are outputs too, which outlive the caller's memory.
-MemoryPlan plan_memory(const Model& model, std::span<const Shape> shapes);
+// Late tensors (see late.h) get none.
+MemoryPlan plan_memory(const Model& model, std::span<const Shape> shapes, const std::vector<bool>& late = {});
+
+// Bytes of a tensor that is no view, with the room for over-reads.
+int64_t place_bytes(const TensorDef& def, const Shape& shape);
 
 }  // namespace octet::engine

@@ -30,7 +30,7 @@ struct Engine::State {
     for (int32_t t : model.inputs) inputs.push_back(describe(model.tensors[t]));
     for (int32_t t : model.outputs) outputs.push_back(describe(model.tensors[t]));
     for (const engine::Symbol& s : model.symbols)
-      dimensions.push_back({s.name, s.minimum, s.optimum, s.maximum});
+      if (!s.at_run) dimensions.push_back({s.name, s.minimum, s.optimum, s.maximum});
   }
 };
 
@@ -94,8 +94,9 @@ const std::vector<int64_t>& Context::input_shape(size_t index) const {
 }
 
 const std::vector<int64_t>& Context::output_shape(size_t index) const {
-  state_->output(index);
-  return state_->context->output(index).shape();
+  const TensorInfo& info = state_->output(index);
+  const Tensor& output = state_->context->output(index);
+  return output.count() < 0 ? info.shape : output.shape();
 }
 
 size_t Context::input_size(size_t index) const {

@@ -1,8 +1,11 @@
 #include "engine/validate.h"
 
+#include <algorithm>
 #include <limits>
+#include <set>
 
 #include "base/checked.h"
+#include "engine/late.h"
 #include "engine/steps/step.h"
 
 namespace octet::engine {
@@ -68,14 +71,53 @@ void check_size(const TensorDef& t, const Shape& shape) {
   require(!empty || others <= kMaxEmpty, "tensor '{}' ({}) is empty", t.name, to_string(shape));
 }
 
+// Run-time symbols get their values in the order of the steps, from steps that can make what they write.
+void validate_run_symbols(const Model& model) {
+  const std::vector<std::vector<std::string>> needs = run_symbols(model);
+  std::set<std::string_view> known;
+  const auto settled = [&](int32_t t) {
+    const auto is_known = [&](const std::string& name) { return known.count(name) > 0; };
+    const int32_t parent = model.tensors[t].parent;
+    return std::ranges::all_of(needs[t], is_known) &&
+           (parent < 0 || std::ranges::all_of(needs[parent], is_known));
+  };
+  for (size_t t = 0; t < needs.size(); ++t) {
+    const Storage storage = model.tensors[t].storage;
+    require(needs[t].empty() || storage == Storage::kArena || storage == Storage::kOutput,
+            "the shape of '{}' depends on the data", model.tensors[t].name);
+  }
+  for (const StepDef& step : model.steps) {
+    for (int32_t t : step.inputs)
+      require(t < 0 || settled(t), "step '{}' reads '{}' before its shape is known", step.name,
+              t < 0 ? "" : model.tensors[t].name);
+    bool makes = false;
+    for (int32_t t : step.outputs) makes = makes || !settled(t);
+    if (!makes) continue;
+    require(makes_outputs(step), "step '{}' ({}) cannot decide the shape of what it writes", step.name,
+            step.kind);
+    for (int32_t t : step.outputs) {
+      const TensorDef& def = model.tensors[t];
+      require(def.parent < 0 && def.layout == Layout::kPlain, "step '{}' makes '{}', which is not plain",
+              step.name, def.name);
+      for (const Dim& d : def.shape)
+        if (!d.known() && d.op() == Dim::Op::kSymbol) known.insert(d.name());
+      require(settled(t), "step '{}' makes '{}', whose shape is {}", step.name, def.name,
+              to_string(def.shape));
+    }
+  }
+}
+
 }  // namespace
 
 void validate(const Model& model) {
   const int32_t count = static_cast<int32_t>(model.tensors.size());
   for (size_t i = 0; i < model.tensors.size(); ++i) validate_tensor(model, i);
-  for (const Symbol& s : model.symbols)
-    require(!s.name.empty() && 1 <= s.minimum && s.minimum <= s.optimum && s.optimum <= s.maximum,
+  std::set<std::string_view> names;
+  for (const Symbol& s : model.symbols) {
+    require(!s.name.empty() && 0 <= s.minimum && s.minimum <= s.optimum && s.optimum <= s.maximum,
             "dimension '{}' has the range {}..{}..{}", s.name, s.minimum, s.optimum, s.maximum);
+    require(names.insert(s.name).second, "dimension '{}' is declared twice", s.name);
+  }
 
   std::vector<bool> written(count, false);
   const auto root = [&](int32_t t) { return model.tensors[t].parent >= 0 ? model.tensors[t].parent : t; };
@@ -111,6 +153,7 @@ void validate(const Model& model) {
     }
     for (int32_t t : step.outputs) written[root(t)] = true;
   }
+  validate_run_symbols(model);
   require(!model.outputs.empty(), "it has no outputs");
   for (int32_t t : model.outputs) {
     require(t >= 0 && t < count, "an output refers to tensor {} of {}", t, count);
@@ -120,29 +163,34 @@ void validate(const Model& model) {
   }
 }
 
-std::vector<Shape> concrete_shapes(const Model& model, const SymbolValues& symbols) {
+Shape concrete_shape(const Model& model, size_t tensor, const SymbolValues& symbols,
+                     std::span<const Shape> shapes) {
+  const TensorDef& t = model.tensors[tensor];
+  Shape shape = evaluate(t.shape, symbols);
+  const int64_t elements = checked_product(shape);
+  check_size(t, shape);
+  require(!t.quant.per_channel() || shape[t.quant.axis] == static_cast<int64_t>(t.quant.scale.size()),
+          "tensor '{}' ({}) has {} scales along axis {}", t.name, to_string(shape), t.quant.scale.size(),
+          t.quant.axis);
+  if (t.parent < 0) return shape;
+  const Shape& parent = shapes[t.parent];
+  if (t.layout == Layout::kNhwc)
+    require(shape[0] == parent[0] && shape[2] == parent[2] && shape[3] == parent[3] &&
+                checked_add(t.channel_offset, shape[1]) <= parent[1],
+            "tensor '{}' ({}) does not fit into '{}' ({}) at channel {}", t.name, to_string(shape),
+            model.tensors[t.parent].name, to_string(parent), t.channel_offset);
+  else
+    require(elements == checked_product(parent), "tensor '{}' ({}) is a view of '{}' ({})", t.name,
+            to_string(shape), model.tensors[t.parent].name, to_string(parent));
+  return shape;
+}
+
+std::vector<Shape> concrete_shapes(const Model& model, const SymbolValues& symbols,
+                                   const std::vector<bool>& late) {
   std::vector<Shape> shapes;
   shapes.reserve(model.tensors.size());
-  for (const TensorDef& t : model.tensors) {
-    Shape shape = evaluate(t.shape, symbols);
-    const int64_t elements = checked_product(shape);
-    check_size(t, shape);
-    require(!t.quant.per_channel() || shape[t.quant.axis] == static_cast<int64_t>(t.quant.scale.size()),
-            "tensor '{}' ({}) has {} scales along axis {}", t.name, to_string(shape), t.quant.scale.size(),
-            t.quant.axis);
-    if (t.parent >= 0) {
-      const Shape& parent = shapes[t.parent];
-      if (t.layout == Layout::kNhwc)
-        require(shape[0] == parent[0] && shape[2] == parent[2] && shape[3] == parent[3] &&
-                    checked_add(t.channel_offset, shape[1]) <= parent[1],
-                "tensor '{}' ({}) does not fit into '{}' ({}) at channel {}", t.name, to_string(shape),
-                model.tensors[t.parent].name, to_string(parent), t.channel_offset);
-      else
-        require(elements == checked_product(parent), "tensor '{}' ({}) is a view of '{}' ({})", t.name,
-                to_string(shape), model.tensors[t.parent].name, to_string(parent));
-    }
-    shapes.push_back(std::move(shape));
-  }
+  for (size_t t = 0; t < model.tensors.size(); ++t)
+    shapes.push_back(!late.empty() && late[t] ? Shape{} : concrete_shape(model, t, symbols, shapes));
   return shapes;
 }
 

@@ -123,7 +123,7 @@ class Importer {
     const auto onnx = opsets_.find("");
     if (onnx == opsets_.end() && !model_.graph().node().empty() && opsets_.empty())
       fail(ErrorCode::kBadFile, "'{}' does not say which opset it uses", file_);
-    if (onnx != opsets_.end() && (onnx->second < kOldestOpset || onnx->second > kNewestOpset))
+    if (onnx != opsets_.end() && (onnx->second < 1 || onnx->second > kNewestOpset))
       fail(ErrorCode::kUnsupported, "'{}' has opset {}, supported are {} to {}", file_, onnx->second,
            kOldestOpset, kNewestOpset);
     if (!model_.graph().sparse_initializer().empty())
@@ -313,6 +313,8 @@ class Importer {
                                         "which is what is supported",
                                         proto.input_size() > 0 ? proto.input(0) : "")
                           : "unknown operator");
+    } else if (node.domain.empty() && opset < def->oldest) {
+      found.push_back(fmt::format("supported are opsets from {} on", std::max(def->oldest, def->since)));
     } else if (node.domain.empty() && (opset < def->since || opset > def->until)) {
       found.push_back(fmt::format("the operator exists from opset {} to {}", def->since, def->until));
     } else {

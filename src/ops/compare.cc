@@ -38,8 +38,13 @@ OpDef compare(std::string_view name, int since) {
   return {.name = name, .since = since, .min_inputs = 2, .max_inputs = 2, .infer = infer_compare};
 }
 
+// Not never changed; the others had no broadcasting before opset 7.
 OpDef logic(std::string_view name, int inputs) {
-  return {.name = name, .min_inputs = inputs, .max_inputs = inputs, .infer = infer_logic};
+  return {.name = name,
+          .min_inputs = inputs,
+          .max_inputs = inputs,
+          .infer = infer_logic,
+          .oldest = inputs == 1 ? 1 : kOldestOpset};
 }
 
 }  // namespace

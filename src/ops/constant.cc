@@ -40,7 +40,13 @@ void infer_of_shape(InferContext& context) {
   const DType dtype = fill != nullptr ? fill->dtype() : DType::kFloat32;
   const std::optional<Dims> shape = context.integers(0);
   context.set_output_dtype(0, dtype);
-  if (!shape) return;
+  if (!shape) {
+    if (const Dims& length = context.shape(0);
+        length.size() == 1 && length[0].known() && length[0].value() <= 32)
+      context.set_output_at_run(0, dtype,
+                                std::vector<std::optional<Dim>>(static_cast<size_t>(length[0].value())));
+    return;
+  }
   context.set_output(0, dtype, *shape);
   if (shape->size() > 1 || !all_known(*shape) || !is_integer(dtype) || dtype_bits(dtype) < 8) return;
   const int64_t count = product(*shape).value();

@@ -1,6 +1,28 @@
 #include "ops/window.h"
 
 namespace octet {
+
+Dims conv_shape(const InferContext& context, size_t input, size_t weights) {
+  const Dims& x = context.shape(input);
+  const Dims& w = context.shape(weights);
+  if (x.size() < 3) context.fail_here(fmt::format("the input has shape {}, expected N,C,...", to_string(x)));
+  require_rank(context, weights, x.size());
+  const int64_t group = context.attributes().get_int("group", 1);
+  if (x[1].known() && w[1].known() && (Dim(group) * w[1]).value() != x[1].value())
+    context.fail_here(fmt::format("the input has {} channels, but the weights {} in {} group(s)", x[1].text(),
+                                  w[1].text(), group));
+  if (w[0].known() && w[0].value() % group != 0)
+    context.fail_here(fmt::format("{} output channels in {} groups", w[0].text(), group));
+  const Dims taps(w.begin() + 2, w.end());
+  std::vector<int64_t> kernel;
+  if (all_known(taps)) kernel = evaluate(taps);
+  const Window window = read_window(context, taps.size(), kernel);
+  Dims shape{x[0], w[0]};
+  for (size_t i = 0; i < taps.size(); ++i)
+    shape.push_back(window_output(context, window, i, x[2 + i], false));
+  return shape;
+}
+
 namespace {
 
 void upgrade(Graph& graph, NodeId id, int) {
@@ -10,16 +32,8 @@ void upgrade(Graph& graph, NodeId id, int) {
 void infer(InferContext& context) {
   require_float(context, 0);
   require_same_dtype(context, 0, 1);
-  const Dims& x = context.shape(0);
+  Dims shape = conv_shape(context, 0, 1);
   const Dims& w = context.shape(1);
-  if (x.size() < 3) context.fail_here(fmt::format("the input has shape {}, expected N,C,...", to_string(x)));
-  require_rank(context, 1, x.size());
-  const int64_t group = context.attributes().get_int("group", 1);
-  if (x[1].known() && w[1].known() && (Dim(group) * w[1]).value() != x[1].value())
-    context.fail_here(fmt::format("the input has {} channels, but the weights {} in {} group(s)", x[1].text(),
-                                  w[1].text(), group));
-  if (w[0].known() && w[0].value() % group != 0)
-    context.fail_here(fmt::format("{} output channels in {} groups", w[0].text(), group));
   if (context.has_input(2)) {
     require_same_dtype(context, 0, 2);
     require_rank(context, 2, 1);
@@ -27,13 +41,6 @@ void infer(InferContext& context) {
       context.fail_here(
           fmt::format("{} biases for {} output channels", context.shape(2)[0].text(), w[0].text()));
   }
-  const Dims taps(w.begin() + 2, w.end());
-  std::vector<int64_t> kernel;
-  if (all_known(taps)) kernel = evaluate(taps);
-  const Window window = read_window(context, taps.size(), kernel);
-  Dims shape{x[0], w[0]};
-  for (size_t i = 0; i < taps.size(); ++i)
-    shape.push_back(window_output(context, window, i, x[2 + i], false));
   context.set_output(0, context.dtype(0), std::move(shape));
 }
 

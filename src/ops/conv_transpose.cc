@@ -5,13 +5,13 @@ namespace {
 
 void upgrade(Graph& graph, NodeId id, int) {
   if (graph.node(id).attributes.has("output_shape"))
-    fail_node(graph, id, "the attribute 'output_shape' is not supported, give 'pads' instead");
-  const std::string auto_pad = graph.node(id).attributes.get_string("auto_pad", "NOTSET");
-  if (auto_pad.starts_with("SAME")) fail_node(graph, id, "auto_pad " + auto_pad + " is not supported");
-  upgrade_window(graph, id);
+    drop_attribute(graph, id, "pads");  // they follow from it
+  else
+    upgrade_window(graph, id);
 }
 
-// Output size: stride * (in - 1) + output_padding + (k - 1) * dilation + 1 - pads.
+// Output size: stride * (in - 1) + output_padding + (k - 1) * dilation + 1 - pads; with auto_pad SAME stride
+// * in.
 void infer(InferContext& context) {
   require_float(context, 0);
   require_same_dtype(context, 0, 1);
@@ -33,7 +33,14 @@ void infer(InferContext& context) {
   if (context.has_input(2) && (context.shape(2).size() != 1 || equal(context.shape(2)[0], shape[1]) == false))
     context.fail_here(
         fmt::format("the bias has shape {}, expected {}", to_string(context.shape(2)), shape[1].text()));
+  const std::vector<int64_t> given = context.attributes().get_ints("output_shape");
+  if (!given.empty() && given.size() != taps.size())
+    context.fail_here(fmt::format("output_shape has {} entries, expected {}", given.size(), taps.size()));
   for (size_t i = 0; i < taps.size(); ++i) {
+    if (!given.empty() || window.auto_pad.starts_with("SAME")) {
+      shape.push_back(given.empty() ? x[2 + i] * Dim(window.strides[i]) : Dim(given[i]));
+      continue;
+    }
     const int64_t extent = (window.kernel[i] - 1) * window.dilations[i] + 1;
     shape.push_back((x[2 + i] - 1) * Dim(window.strides[i]) +
                     Dim(extra[i] + extent - window.pads[i] - window.pads[taps.size() + i]));
@@ -54,7 +61,8 @@ std::span<const OpDef> conv_transpose_ops() {
     conv.attributes.push_back({.name = "group", .low = 1, .high = 1 << 24});
     conv.attributes.push_back(
         {.name = "output_padding", .kind = AttributeKind::kInts, .low = 0, .high = 1 << 24});
-    conv.attributes.push_back({.name = "output_shape", .kind = AttributeKind::kInts, .until = kNewestOpset});
+    conv.attributes.push_back(
+        {.name = "output_shape", .kind = AttributeKind::kInts, .low = 1, .high = 1 << 24});
     return std::vector<OpDef>{conv};
   }();
   return ops;

@@ -6,7 +6,7 @@ namespace {
 void infer(InferContext& context) {
   const std::optional<Dims> wanted = context.integers(1);
   context.set_output_dtype(0, context.dtype(0));
-  if (!wanted) return;
+  if (!wanted) return infer_from_data(context, context.shape(0).size());
   context.set_output(0, context.dtype(0), broadcast(context, context.shape(0), *wanted));
 }
 

@@ -19,6 +19,7 @@ std::span<const OpDef> global_pool_ops() {
        .infer = infer,
        .quant = QuantRule::kAverage,
        .lowering = Lowering::kGlobalAveragePool},
+      {.name = "GlobalLpPool", .attributes = {{.name = "p", .low = 1, .high = 1 << 16}}, .infer = infer},
       {.name = "GlobalMaxPool", .infer = infer, .quant = QuantRule::kSameScale},
   };
   return ops;

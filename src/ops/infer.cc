@@ -98,6 +98,22 @@ void InferContext::set_output_dtype(size_t i, DType dtype) {
   if (has_output(i)) graph_.value(node().outputs[i]).dtype = dtype;
 }
 
+const Dims* InferContext::set_output_at_run(size_t i, DType dtype,
+                                            const std::vector<std::optional<Dim>>& shape) {
+  if (!has_output(i)) return nullptr;
+  Value& value = graph_.value(node().outputs[i]);
+  value.dtype = dtype;
+  const bool declared = value.shape && value.shape->size() == shape.size();
+  if (!declared && kernels::find_maker(node().op) == nullptr) return nullptr;
+  Dims dims;
+  for (size_t d = 0; d < shape.size(); ++d)
+    dims.push_back(shape[d]   ? *shape[d]
+                   : declared ? (*value.shape)[d]
+                              : Dim::symbol(run_symbol(value.name, d)));
+  set_output(i, dtype, std::move(dims));
+  return &*value.shape;
+}
+
 void InferContext::set_integers(size_t i, Dims values) {
   if (has_output(i) && values.size() <= static_cast<size_t>(kMaxIntegers))
     graph_.value(node().outputs[i]).integers = std::move(values);
@@ -105,6 +121,20 @@ void InferContext::set_integers(size_t i, Dims values) {
 
 void InferContext::fail_here(std::string_view what) const {
   fail(ErrorCode::kInvalidArgument, "{}: {}", where(node()), what);
+}
+
+std::string run_symbol(std::string_view value, size_t axis) {
+  return fmt::format("{}#{}", value, axis);
+}
+
+bool decides_at_run(const Graph& graph, const Node& node) {
+  for (const ValueId output : node.outputs) {
+    if (output == kNoId || !graph.value(output).shape) continue;
+    const Value& value = graph.value(output);
+    for (size_t d = 0; d < value.shape->size(); ++d)
+      if ((*value.shape)[d] == Dim::symbol(run_symbol(value.name, d))) return true;
+  }
+  return false;
 }
 
 void infer_shapes(Graph& graph) {

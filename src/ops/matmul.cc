@@ -1,11 +1,9 @@
 #include "ops/support.h"
 
 namespace octet {
-namespace {
 
-void infer(InferContext& context) {
-  require_same_dtype(context, 0, 1);
-  Dims a = context.shape(0), b = context.shape(1);
+Dims matmul_shape(const InferContext& context, size_t first, size_t second) {
+  Dims a = context.shape(first), b = context.shape(second);
   if (a.empty() || b.empty()) context.fail_here("an input is a scalar");
   const bool vector_a = a.size() == 1, vector_b = b.size() == 1;
   if (vector_a) a.insert(a.begin(), Dim(1));
@@ -16,7 +14,14 @@ void infer(InferContext& context) {
   Dims shape = broadcast(context, Dims(a.begin(), a.end() - 2), Dims(b.begin(), b.end() - 2));
   if (!vector_a) shape.push_back(a[a.size() - 2]);
   if (!vector_b) shape.push_back(b.back());
-  context.set_output(0, context.dtype(0), std::move(shape));
+  return shape;
+}
+
+namespace {
+
+void infer(InferContext& context) {
+  require_same_dtype(context, 0, 1);
+  context.set_output(0, context.dtype(0), matmul_shape(context, 0, 1));
 }
 
 }  // namespace

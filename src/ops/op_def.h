@@ -80,6 +80,10 @@ class InferContext {
   void set_output(size_t i, DType dtype, Dims shape);
   // Where the shape depends on data: it keeps what it was declared to be, or stays unknown.
   void set_output_dtype(size_t i, DType dtype);
+  // Where the data may decide: a dimension that is left out is what was declared, or a symbol of its own
+  // (run_symbol) whose value the operator finds when it runs. Gives the shape, or null where neither serves
+  // and it stays unknown.
+  const Dims* set_output_at_run(size_t i, DType dtype, const std::vector<std::optional<Dim>>& shape);
   // Elements of an integer output that derive from shapes (Shape, Gather, Concat ... of them), so that
   // Reshape and the like can read them.
   void set_integers(size_t i, Dims values);
@@ -90,6 +94,11 @@ class InferContext {
   Graph& graph_;
   NodeId node_;
 };
+
+// The symbol of a dimension that only the data decide, of the value of that name.
+std::string run_symbol(std::string_view value, size_t axis);
+// Whether an output of the node has such a dimension of its own.
+bool decides_at_run(const Graph& graph, const Node& node);
 
 struct OpDef {
   std::string_view name;
@@ -111,9 +120,12 @@ struct OpDef {
   // upgrade() runs after a first shape inference and may read the shapes of the node's inputs where they are
   // known.
   bool upgrade_needs_shapes = false;
+  // Lowest opset of a model that import reads the operator from; below kOldestOpset where its form is that
+  // old.
+  int oldest = 7;
 };
 
-// Opsets of ONNX's own domain that import reads.
+// Opsets of ONNX's own domain that import reads; below the oldest only operators that say so.
 inline constexpr int kOldestOpset = 7, kNewestOpset = 28;
 // Version of the domain ai.octet.
 inline constexpr int kOctetOpset = 1;

@@ -19,7 +19,15 @@ void infer(InferContext& context) {
   auto axes = known_integers(context, 3);
   context.set_output_dtype(0, context.dtype(0));
   if (context.has_input(2)) require_same_dtype(context, 0, 2);
-  if (!pads || (context.has_input(3) && !axes)) return;
+  if (!pads || (context.has_input(3) && !axes)) {
+    std::vector<std::optional<Dim>> late(context.shape(0).begin(), context.shape(0).end());
+    for (size_t d = 0; d < late.size(); ++d)
+      if (!axes) late[d].reset();
+    for (const int64_t axis : axes.value_or(std::vector<int64_t>{}))
+      late[normal_axis(context, axis, late.size())].reset();
+    context.set_output_at_run(0, context.dtype(0), late);
+    return;
+  }
   Dims shape = context.shape(0);
   if (!axes) {
     axes.emplace();

@@ -75,7 +75,15 @@ std::span<const OpDef> pool_ops() {
                   .export_opset = opset};
     average.attributes.push_back(ceil_mode);
     average.attributes.push_back({.name = "count_include_pad", .low = 0, .high = 1});
-    return std::vector<OpDef>{average, max};
+    OpDef lp{.name = "LpPool",
+             .attributes = window_attributes(true, 18),
+             .upgrade = upgrade_average,
+             .infer = infer_average,
+             .valid_from = 18,
+             .export_opset = opset};
+    lp.attributes.push_back({.name = "ceil_mode", .low = 0, .high = 1, .since = 18});
+    lp.attributes.push_back({.name = "p", .low = 1, .high = 1 << 16});
+    return std::vector<OpDef>{average, lp, max};
   }();
   return ops;
 }

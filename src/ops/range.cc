@@ -9,7 +9,10 @@ void infer(InferContext& context) {
   context.set_output_dtype(0, context.dtype(0));
   const auto start = context.integers(0), limit = context.integers(1);
   const auto step = known_integers(context, 2);
-  if (!start || !limit || !step || start->size() != 1 || limit->size() != 1 || step->size() != 1) return;
+  if (!start || !limit || !step || start->size() != 1 || limit->size() != 1 || step->size() != 1) {
+    context.set_output_at_run(0, context.dtype(0), {std::nullopt});
+    return;
+  }
   const int64_t delta = (*step)[0];
   if (delta == 0) context.fail_here("a step of 0");
   if (delta == INT64_MIN) return;

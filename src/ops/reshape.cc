@@ -7,7 +7,7 @@ void infer(InferContext& context) {
   const std::optional<Dims> wanted = context.integers(1);
   if (context.dtype(1) != DType::kInt64) context.fail_here("the shape is not int64");
   context.set_output_dtype(0, context.dtype(0));
-  if (!wanted) return;
+  if (!wanted) return infer_from_data(context, 0);
   const Dims& x = context.shape(0);
   const bool allow_zero = context.attributes().get_int("allowzero", 0) != 0;
   Dims shape = *wanted;

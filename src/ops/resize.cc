@@ -29,14 +29,17 @@ void upgrade_resize(Graph& graph, NodeId id, int opset) {
     upgrade_old(graph, id);
     return;
   }
-  // The region of interest serves a mode that is not supported; an empty list stands for an absent one.
-  if (has_input(graph.node(id), 1)) put_input(graph, id, 1, kNoId);
+  // The region of interest serves one mode; an empty list stands for an absent one.
+  const bool crop =
+      graph.node(id).attributes.get_string("coordinate_transformation_mode", "") == "tf_crop_and_resize";
+  if (!crop && has_input(graph.node(id), 1)) put_input(graph, id, 1, kNoId);
   for (const size_t i : {2, 3})
     if (constantly_empty(graph, graph.node(id), i)) put_input(graph, id, i, kNoId);
   if (has_input(graph.node(id), 2) == has_input(graph.node(id), 3))
     fail_node(graph, id, "it needs either scales or sizes");
   if (graph.node(id).attributes.get_int("antialias", 0) == 0) drop_attribute(graph, id, "antialias");
-  drop_attribute(graph, id, "keep_aspect_ratio_policy");
+  if (graph.node(id).attributes.get_string("keep_aspect_ratio_policy", "stretch") == "stretch")
+    drop_attribute(graph, id, "keep_aspect_ratio_policy");
 }
 
 void upgrade_upsample(Graph& graph, NodeId id, int opset) {
@@ -65,6 +68,27 @@ Dim scaled(const InferContext& context, const Dim& size, float scale) {
   context.fail_here(fmt::format("scale {} of the unknown size {}", scale, size.text()));
 }
 
+void infer_late(InferContext& context, const std::vector<size_t>& axes) {
+  std::vector<std::optional<Dim>> shape(context.shape(0).begin(), context.shape(0).end());
+  for (const size_t axis : axes) shape[axis].reset();
+  context.set_output_at_run(0, context.dtype(0), shape);
+}
+
+// One scale for all axes: the smallest of those that the sizes ask for, or the largest.
+void infer_ratio(InferContext& context, const std::vector<size_t>& axes, const Dims& sizes, bool smallest) {
+  Dims shape = context.shape(0);
+  double scale = 0;
+  for (size_t i = 0; i < axes.size(); ++i) {
+    const Dim& in = shape[axes[i]];
+    if (!in.known() || !sizes[i].known() || in.value() < 1) return infer_late(context, axes);
+    const double own = static_cast<double>(sizes[i].value()) / static_cast<double>(in.value());
+    scale = i == 0 ? own : smallest ? std::min(scale, own) : std::max(scale, own);
+  }
+  for (const size_t axis : axes)
+    shape[axis] = static_cast<int64_t>(std::floor(scale * static_cast<double>(shape[axis].value()) + 0.5));
+  context.set_output(0, context.dtype(0), std::move(shape));
+}
+
 void infer(InferContext& context) {
   Dims shape = context.shape(0);
   const std::vector<int64_t> given = context.attributes().get_ints("axes");
@@ -78,14 +102,16 @@ void infer(InferContext& context) {
   context.set_output_dtype(0, context.dtype(0));
   if (context.has_input(3)) {
     const std::optional<Dims> sizes = context.integers(3);
-    if (!sizes) return;
+    if (!sizes) return infer_late(context, axes);
     if (sizes->size() != axes.size())
       context.fail_here(fmt::format("{} sizes for {} axes", sizes->size(), axes.size()));
+    const std::string policy = context.attributes().get_string("keep_aspect_ratio_policy", "stretch");
+    if (policy != "stretch") return infer_ratio(context, axes, *sizes, policy == "not_larger");
     for (size_t i = 0; i < axes.size(); ++i) shape[axes[i]] = (*sizes)[i];
   } else {
     const Tensor* constant = context.constant(2);
     if (!context.has_input(2)) context.fail_here("it needs either scales or sizes");
-    if (constant == nullptr) return;
+    if (constant == nullptr) return infer_late(context, axes);
     const std::vector<float> scales = to_float(*constant);
     if (scales.size() != axes.size())
       context.fail_here(fmt::format("{} scales for {} axes", scales.size(), axes.size()));
@@ -103,21 +129,20 @@ std::span<const OpDef> resize_ops() {
        .since = 10,
        .min_inputs = 1,
        .max_inputs = 4,
-       .attributes = {{.name = "antialias", .low = 0, .high = 0, .since = 18},
+       .attributes = {{.name = "antialias", .low = 0, .high = 1, .since = 18},
                       {.name = "axes", .kind = kInts, .since = 18},
                       {.name = "coordinate_transformation_mode",
                        .kind = kString,
                        .choices = {"half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric",
-                                   "half_pixel_symmetric"},
+                                   "half_pixel_symmetric", "tf_crop_and_resize", "tf_half_pixel_for_nn"},
                        .since = 11},
                       {.name = "cubic_coeff_a", .kind = kFloat, .since = 11},
                       {.name = "exclude_outside", .low = 0, .high = 1, .since = 11},
                       {.name = "extrapolation_value", .kind = kFloat, .since = 11},
                       {.name = "keep_aspect_ratio_policy",
                        .kind = kString,
-                       .choices = {"stretch"},
-                       .since = 18,
-                       .until = kNewestOpset},
+                       .choices = {"stretch", "not_larger", "not_smaller"},
+                       .since = 18},
                       {.name = "mode", .kind = kString, .choices = {"nearest", "linear", "cubic"}},
                       {.name = "nearest_mode",
                        .kind = kString,

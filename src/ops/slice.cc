@@ -67,6 +67,19 @@ void infer_values(InferContext& context, const Dims& starts, const Dims& ends, i
   context.set_integers(0, std::move(picked));
 }
 
+// Only the data decide what is left of the sliced axes.
+void infer_late(InferContext& context, const std::optional<std::vector<int64_t>>& axes) {
+  std::vector<std::optional<Dim>> shape(context.shape(0).begin(), context.shape(0).end());
+  const Dims& starts = context.shape(1);
+  if (axes)
+    for (const int64_t axis : *axes) shape[normal_axis(context, axis, shape.size())].reset();
+  else if (!context.has_input(3) && starts.size() == 1 && starts[0].known())
+    for (size_t d = 0; d < shape.size() && static_cast<int64_t>(d) < starts[0].value(); ++d) shape[d].reset();
+  else
+    shape.assign(shape.size(), std::nullopt);
+  context.set_output_at_run(0, context.dtype(0), shape);
+}
+
 void infer(InferContext& context) {
   Dims shape = context.shape(0);
   const std::optional<Dims> starts = context.integers(1), ends = context.integers(2);
@@ -74,7 +87,7 @@ void infer(InferContext& context) {
   auto axes_given = known_integers(context, 3);
   context.set_output_dtype(0, context.dtype(0));
   if (!starts || !ends || (context.has_input(3) && !axes_given) || (context.has_input(4) && !steps_given))
-    return;
+    return infer_late(context, axes_given);
   const size_t n = starts->size();
   if (!axes_given) {
     axes_given.emplace();
@@ -90,7 +103,7 @@ void infer(InferContext& context) {
     const int64_t step = std::min<int64_t>(steps[i], INT32_MAX);
     Dim& dim = shape[normal_axis(context, (*axes_given)[i], shape.size())];
     const auto length = slice_size(dim, (*starts)[i], (*ends)[i], step);
-    if (!length) return;
+    if (!length) return infer_late(context, axes_given);
     dim = *length;
   }
   context.set_output(0, context.dtype(0), std::move(shape));

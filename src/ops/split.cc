@@ -23,7 +23,9 @@ void infer(InferContext& context) {
   if (context.has_input(1)) {
     const std::optional<Dims> given = context.integers(1);
     if (!given) {
-      for (size_t i = 0; i < count; ++i) context.set_output_dtype(i, context.dtype(0));
+      std::vector<std::optional<Dim>> late(x.begin(), x.end());
+      late[axis].reset();
+      for (size_t i = 0; i < count; ++i) context.set_output_at_run(i, context.dtype(0), late);
       return;
     }
     sizes = *given;

@@ -158,6 +158,13 @@ std::vector<int64_t> spatial_attribute(const InferContext& context, std::string_
   return values;
 }
 
+void infer_from_data(InferContext& context, size_t rank) {
+  const Dims& length = context.shape(1);
+  if (length.size() != 1 || !length[0].known() || length[0].value() > 32) return;
+  rank = std::max(rank, static_cast<size_t>(length[0].value()));
+  context.set_output_at_run(0, context.dtype(0), std::vector<std::optional<Dim>>(rank));
+}
+
 void infer_like_first(InferContext& context) {
   context.set_output(0, context.dtype(0), context.shape(0));
 }

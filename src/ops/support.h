@@ -32,6 +32,9 @@ void require_same_dtype(const InferContext& context, size_t a, size_t b);
 void require_float(const InferContext& context, size_t i);
 void require_rank(const InferContext& context, size_t i, size_t rank);
 
+// The shape of the matrix product of inputs `first` and `second`.
+Dims matmul_shape(const InferContext& context, size_t first, size_t second);
+
 Dim product(std::span<const Dim> dims);
 // numerator / denominator for a division that is known to leave no remainder; common factors cancel.
 Dim exact_quotient(std::span<const Dim> numerator, std::span<const Dim> denominator);
@@ -48,6 +51,8 @@ std::optional<std::vector<int64_t>> known_integers(const InferContext& context, 
 std::vector<int64_t> spatial_attribute(const InferContext& context, std::string_view name, size_t count,
                                        int64_t fallback);
 
+// Output 0, whose shape input 1 holds and only the data decide: of its length, at least `rank`.
+void infer_from_data(InferContext& context, size_t rank);
 // Output 0 is like input 0.
 void infer_like_first(InferContext& context);
 // Output 0 is what all inputs, of one dtype, broadcast to.

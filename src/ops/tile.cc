@@ -6,7 +6,10 @@ namespace {
 void infer(InferContext& context) {
   const std::optional<Dims> repeats = context.integers(1);
   context.set_output_dtype(0, context.dtype(0));
-  if (!repeats) return;
+  if (!repeats) {
+    context.set_output_at_run(0, context.dtype(0), std::vector<std::optional<Dim>>(context.shape(0).size()));
+    return;
+  }
   Dims shape = context.shape(0);
   if (repeats->size() != shape.size())
     context.fail_here(fmt::format("{} repeats for shape {}", repeats->size(), to_string(shape)));

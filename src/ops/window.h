@@ -21,6 +21,9 @@ Window read_window(const InferContext& context, size_t spatial, const std::vecto
 Dim window_output(const InferContext& context, const Window& window, size_t i, const Dim& input,
                   bool ceil_mode);
 
+// The output shape of a convolution.
+Dims conv_shape(const InferContext& context, size_t input, size_t weights);
+
 // The attributes' definitions; for dilations the opset that brought them.
 std::vector<AttributeDef> window_attributes(bool kernel_required, int dilations_since);
 

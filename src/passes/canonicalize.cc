@@ -4,7 +4,20 @@
 
 namespace octet {
 
+namespace {
+
+// Optional outputs that nobody asked for: a step writes all that its operator has.
+void name_absent_outputs(Graph& graph) {
+  for (NodeId id = 0; id < graph.node_slots(); ++id)
+    for (size_t i = 0; graph.node(id).alive && i < graph.node(id).outputs.size(); ++i)
+      if (graph.node(id).outputs[i] == kNoId)
+        graph.take_output(id, i, graph.add_value(graph.node(id).name + "_unused"));
+}
+
+}  // namespace
+
 void canonicalize(Graph& graph) {
+  name_absent_outputs(graph);
   infer_shapes(graph);
   bool changed = true;
   while (changed) {

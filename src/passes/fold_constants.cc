@@ -5,6 +5,10 @@
 namespace octet {
 namespace {
 
+kernels::GenericFunction maker_of(const Node& node) {
+  return node.domain.empty() ? kernels::find_maker(node.op) : nullptr;
+}
+
 bool foldable(const Graph& graph, const Node& node, const OpDef& op, int64_t max_bytes) {
   if (op.run == nullptr || node.is("DequantizeLinear") || node.outputs.empty()) return false;
   for (ValueId v : node.inputs)
@@ -12,7 +16,11 @@ bool foldable(const Graph& graph, const Node& node, const OpDef& op, int64_t max
   for (ValueId v : node.outputs) {
     if (v == kNoId) continue;
     const Value& value = graph.value(v);
-    if (!value.dtype || !value.shape || !all_known(*value.shape)) return false;
+    if (!value.dtype) return false;
+    if (!value.shape || !all_known(*value.shape)) {
+      if (maker_of(node) == nullptr) return false;
+      continue;  // decided by the constants, of which it is a choice
+    }
     if (dtype_bytes(*value.dtype, checked_product(evaluate(*value.shape))) > max_bytes) return false;
   }
   return true;
@@ -22,10 +30,15 @@ void fold(Graph& graph, NodeId id, const OpDef& op) {
   const Node node = graph.node(id);
   std::vector<Tensor> inputs, outputs;
   for (ValueId v : node.inputs) inputs.push_back(v == kNoId ? Tensor() : *graph.value(v).constant);
+  bool known = true;
   for (ValueId v : node.outputs)
-    outputs.push_back(v == kNoId ? Tensor() : Tensor(*graph.value(v).dtype, evaluate(*graph.value(v).shape)));
+    known = known && (v == kNoId || (graph.value(v).shape && all_known(*graph.value(v).shape)));
+  for (ValueId v : node.outputs)
+    outputs.push_back(
+        v == kNoId ? Tensor()
+                   : Tensor(*graph.value(v).dtype, known ? evaluate(*graph.value(v).shape) : Shape{0}));
   try {
-    op.run(node.attributes, inputs, outputs);
+    (known ? op.run : maker_of(node))(node.attributes, inputs, outputs);
   } catch (const Error& e) {
     fail(e.code(), "node '{}' ({}): {}", node.name, node.op, e.message());
   }
@@ -34,6 +47,7 @@ void fold(Graph& graph, NodeId id, const OpDef& op) {
     const ValueId old = node.outputs[i];
     if (old == kNoId) continue;
     graph.value(old).constant = outputs[i];
+    graph.value(old).shape = Dims(outputs[i].shape().begin(), outputs[i].shape().end());
   }
 }
 

@@ -17,14 +17,17 @@ class GenericStep : public Step {
 
   std::string kernel() const override { return name_; }
 
+  std::vector<Tensor> make(Memory memory) override {
+    std::vector<Tensor> in = views(inputs_, memory), out;
+    for (const View& v : outputs_) out.push_back(v.index < 0 ? Tensor() : Tensor(v.dtype, {0}));
+    function_(attributes_, in, out);
+    return out;
+  }
+
   void run(Memory memory, int64_t /*begin*/, int64_t /*end*/, int /*thread*/,
            std::byte* /*scratch*/) override {
-    std::vector<Tensor> in, out;
-    for (const View& v : inputs_)
-      in.push_back(v.index < 0 ? Tensor()
-                               : Tensor::view(v.dtype, v.shape, static_cast<void*>(memory[v.index])));
-    for (const View& v : outputs_)
-      out.push_back(Tensor::view(v.dtype, v.shape, static_cast<void*>(memory[v.index])));
+    const std::vector<Tensor> in = views(inputs_, memory);
+    std::vector<Tensor> out = views(outputs_, memory);
     function_(attributes_, in, out);
   }
 
@@ -34,6 +37,14 @@ class GenericStep : public Step {
     DType dtype;
     Shape shape;
   };
+
+  static std::vector<Tensor> views(const std::vector<View>& all, Memory memory) {
+    std::vector<Tensor> result;
+    for (const View& v : all)
+      result.push_back(v.index < 0 ? Tensor()
+                                   : Tensor::view(v.dtype, v.shape, static_cast<void*>(memory[v.index])));
+    return result;
+  }
 
   static View view_of(const StepSetup& setup, const Operand& o) {
     if (!o) return {-1, DType::kFloat32, {}};
@@ -54,6 +65,15 @@ std::unique_ptr<Step> prepare_generic(const StepSetup& setup) {
   const kernels::GenericFunction function = kernels::find_generic(op);
   if (function == nullptr) setup.fail_here("there is no operator '" + op + "'");
   return std::make_unique<GenericStep>(setup, function, op);
+}
+
+bool makes_outputs(const StepDef& def) {
+  return def.kind == "generic" && kernels::find_maker(def.attributes.get_string("op", "")) != nullptr;
+}
+
+std::unique_ptr<Step> prepare_maker(const StepSetup& setup) {
+  const std::string op = setup.attributes().get_string("op", "");
+  return std::make_unique<GenericStep>(setup, kernels::find_maker(op), op);
 }
 
 }  // namespace octet::engine

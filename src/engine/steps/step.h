@@ -38,6 +38,8 @@ class Step {
   // May throw Error for what only the data shows.
   virtual void run(Memory memory, int64_t begin, int64_t end, int thread, std::byte* scratch) = 0;
   virtual std::string kernel() const = 0;
+  // Instead of run(), of a step from prepare_maker(): its outputs, in shapes that the data decide.
+  virtual std::vector<Tensor> make(Memory /*memory*/) { return {}; }
 };
 
 // What a step is made from. The accessors throw Error(kBadFile) that names the step when it is not what they
@@ -88,6 +90,11 @@ using PrepareStep = std::unique_ptr<Step> (*)(const StepSetup& setup);
 
 // Null when the kind is unknown.
 PrepareStep find_step_kind(std::string_view kind);
+
+// Whether a step can decide the shapes of its outputs, and the step in that form. The outputs of `setup` have
+// no shapes.
+bool makes_outputs(const StepDef& def);
+std::unique_ptr<Step> prepare_maker(const StepSetup& setup);
 
 // Elements between pixels of an NHWC tensor that is not a view: 8-bit tensors are padded to whole groups of
 // four channels.

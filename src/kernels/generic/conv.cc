@@ -104,6 +104,8 @@ void run(const Attributes& attributes, Inputs inputs, Outputs outputs) {
     expect(given == kernel, "kernel_shape differs from the weights");
   const Window window = transposed ? read_transposed_window(attributes, kernel, in, out)
                                    : read_window(attributes, kernel, in, out);
+  if (x.dtype() == DType::kInt32)  // as unsigned: overflow wraps
+    return convolve<uint32_t, transposed>(window, x, w, bias, groups, y);
   visit_float(x.dtype(), [&](auto type) {
     convolve<typename decltype(type)::type, transposed>(window, x, w, bias, groups, y);
   });

@@ -20,6 +20,11 @@ using GenericFunction = void (*)(const Attributes& attributes, std::span<const T
 // Null when there is none of that name ("Softmax", "Silu").
 GenericFunction find_generic(std::string_view op);
 
+// For operators whose outputs' shapes can depend on the elements of their inputs; null for the others.
+// Outputs arrive with their dtype and the shape {0}, or undefined where they are absent, and are replaced by
+// tensors of the shape that the data give.
+GenericFunction find_maker(std::string_view op);
+
 // Names of all, sorted.
 std::span<const std::string_view> generic_names();
 

@@ -1,6 +1,7 @@
 // Operators that copy elements elsewhere, whatever their type.
 #include <limits>
 
+#include "kernels/generic/makers.h"
 #include "kernels/generic/ops.h"
 
 namespace octet::kernels::generic {
@@ -63,12 +64,9 @@ void run_split(const Attributes& attributes, Inputs inputs, Outputs outputs) {
   }
 }
 
-void run_slice(const Attributes&, Inputs inputs, Outputs outputs) {
-  expect_arity(inputs, 3, 5, outputs);
-  const Tensor& x = inputs[0];
-  Tensor& y = outputs[0];
-  expect_dtype(y, x.dtype());
-  const std::vector<int64_t> starts = to_int64(inputs[1]), ends = to_int64(inputs[2]);
+SlicePlan plan_slice(Inputs inputs) {
+  const Tensor& x = input(inputs, 0);
+  const std::vector<int64_t> starts = to_int64(input(inputs, 1)), ends = to_int64(input(inputs, 2));
   std::vector<int64_t> axes(starts.size()), steps(starts.size(), 1);
   for (size_t i = 0; i < axes.size(); ++i) axes[i] = static_cast<int64_t>(i);
   if (has(inputs, 3)) axes = to_int64(inputs[3]);
@@ -95,9 +93,19 @@ void run_slice(const Attributes&, Inputs inputs, Outputs outputs) {
     offset += start * strides[d];
     strides[d] = shape[d] > 1 ? strides[d] * step : 0;
   }
-  expect_shape(y, shape);
+  return {shape, strides, offset};
+}
+
+void run_slice(const Attributes&, Inputs inputs, Outputs outputs) {
+  expect_arity(inputs, 3, 5, outputs);
+  const Tensor& x = inputs[0];
+  Tensor& y = outputs[0];
+  expect_dtype(y, x.dtype());
+  const SlicePlan plan = plan_slice(inputs);
+  expect_shape(y, plan.shape);
   if (y.count() == 0) return;
-  copy_strided(y.dtype(), shape, bytes_at(x, offset), strides, y.raw(), row_major_strides(shape));
+  copy_strided(y.dtype(), plan.shape, bytes_at(x, plan.offset), plan.strides, y.raw(),
+               row_major_strides(plan.shape));
 }
 
 void run_transpose(const Attributes& attributes, Inputs inputs, Outputs outputs) {
@@ -237,18 +245,13 @@ struct PadRun {
 
 }  // namespace
 
-void run_pad(const Attributes& attributes, Inputs inputs, Outputs outputs) {
-  expect_arity(inputs, 2, 4, outputs);
-  const Tensor& x = inputs[0];
-  Tensor& y = outputs[0];
-  expect_dtype(y, x.dtype());
-  const std::string mode = attributes.get_string("mode", "constant");
-  expect(mode == "constant" || mode == "edge" || mode == "reflect" || mode == "wrap", "unknown pad mode");
+PadPlan plan_pad(Inputs inputs) {
+  const Tensor& x = input(inputs, 0);
   const auto rank = static_cast<size_t>(x.rank());
   std::vector<int64_t> axes(rank);
   for (size_t d = 0; d < rank; ++d) axes[d] = static_cast<int64_t>(d);
   if (has(inputs, 3)) axes = to_int64(inputs[3]);
-  const std::vector<int64_t> pads = to_int64(inputs[1]);
+  const std::vector<int64_t> pads = to_int64(input(inputs, 1));
   expect(pads.size() == 2 * axes.size(), "pads must have two entries per axis");
   normalize_axes(axes, x.rank());
   Shape before(rank, 0), shape = x.shape();
@@ -260,6 +263,18 @@ void run_pad(const Attributes& attributes, Inputs inputs, Outputs outputs) {
     before[d] = b;
     shape[d] += b + e;
   }
+  return {shape, before};
+}
+
+void run_pad(const Attributes& attributes, Inputs inputs, Outputs outputs) {
+  expect_arity(inputs, 2, 4, outputs);
+  const Tensor& x = inputs[0];
+  Tensor& y = outputs[0];
+  expect_dtype(y, x.dtype());
+  const std::string mode = attributes.get_string("mode", "constant");
+  expect(mode == "constant" || mode == "edge" || mode == "reflect" || mode == "wrap", "unknown pad mode");
+  const auto rank = static_cast<size_t>(x.rank());
+  const auto [shape, before] = plan_pad(inputs);
   expect_shape(y, shape);
   if (y.count() == 0) return;
   std::vector<std::vector<int64_t>> indices;

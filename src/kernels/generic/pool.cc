@@ -1,8 +1,10 @@
 // Pooling of any rank. The output's shape decides about ceil_mode; what lies outside of the padded input is
 // not part of a window.
+#include <cmath>
 #include <limits>
 
 #include "base/checked.h"
+#include "kernels/generic/math.h"
 #include "kernels/generic/ops.h"
 #include "kernels/generic/window.h"
 
@@ -133,6 +135,24 @@ void average_pool(const Window& window, const Tensor& x, Tensor& y, bool include
   });
 }
 
+// (sum of |x|^p)^(1/p)
+void lp_pool(const Window& window, const Tensor& x, Tensor& y, int64_t p) {
+  expect(p >= 1, "p must be at least 1");
+  const auto exponent = static_cast<double>(p);
+  visit_float(x.dtype(), [&](auto type) {
+    using T = typename decltype(type)::type;
+    const T* source = data<T>(x);
+    for_each_window(window, x, y, [&](int64_t o, int64_t plane, const std::vector<int64_t>& inside, int64_t) {
+      double sum = 0;
+      for (int64_t i : inside) {
+        const double v = std::fabs(static_cast<double>(source[plane + i]));
+        sum += p == 1 ? v : p == 2 ? v * v : pow_exact(v, exponent);
+      }
+      data<T>(y)[o] = static_cast<T>(p == 1 ? sum : p == 2 ? std::sqrt(sum) : pow_exact(sum, 1 / exponent));
+    });
+  });
+}
+
 }  // namespace
 
 void run_max_pool(const Attributes& attributes, Inputs inputs, Outputs outputs) {
@@ -158,6 +178,23 @@ void run_average_pool(const Attributes& attributes, Inputs inputs, Outputs outpu
   expect(kernel.size() + 2 == x.shape().size(), "kernel_shape must have one entry per spatial axis");
   average_pool(read_window(attributes, kernel, spatial(x), spatial(outputs[0])), x, outputs[0],
                attributes.get_int("count_include_pad", 0) != 0);
+}
+
+void run_lp_pool(const Attributes& attributes, Inputs inputs, Outputs outputs) {
+  expect_arity(inputs, 1, 1, outputs);
+  const Tensor& x = inputs[0];
+  expect_pool(x, outputs[0]);
+  const Shape kernel = attributes.get_ints("kernel_shape");
+  expect(kernel.size() + 2 == x.shape().size(), "kernel_shape must have one entry per spatial axis");
+  lp_pool(read_window(attributes, kernel, spatial(x), spatial(outputs[0])), x, outputs[0],
+          attributes.get_int("p", 2));
+}
+
+void run_global_lp_pool(const Attributes& attributes, Inputs inputs, Outputs outputs) {
+  expect_arity(inputs, 1, 1, outputs);
+  expect_pool(inputs[0], outputs[0]);
+  for (int64_t d : spatial(outputs[0])) expect(d == 1, "the output must have one element per plane");
+  lp_pool(whole(spatial(inputs[0])), inputs[0], outputs[0], attributes.get_int("p", 2));
 }
 
 void run_global_average_pool(const Attributes&, Inputs inputs, Outputs outputs) {

@@ -2,6 +2,7 @@
 // defines the coordinates.
 #include <cmath>
 
+#include "kernels/generic/makers.h"
 #include "kernels/generic/ops.h"
 
 namespace octet::kernels::generic {
@@ -202,6 +203,38 @@ void run_resize(const Attributes& attributes, Inputs inputs, Outputs outputs) {
     current = next;
   }
   std::memcpy(y.raw(), current.raw(), static_cast<size_t>(y.bytes()));
+}
+
+std::vector<Shape> shape_of_resize(const Attributes& attributes, Inputs inputs, size_t) {
+  const Tensor& x = input(inputs, 0);
+  Shape shape = x.shape();
+  std::vector<int64_t> axes = attributes.get_ints("axes");
+  if (axes.empty())
+    for (int64_t d = 0; d < x.rank(); ++d) axes.push_back(d);
+  normalize_axes(axes, x.rank());
+  const bool by_size = has(inputs, 3) && inputs[3].count() > 0;
+  const std::vector<float> scales = by_size ? std::vector<float>{} : to_float(input(inputs, 2));
+  const std::vector<int64_t> sizes = by_size ? to_int64(inputs[3]) : std::vector<int64_t>{};
+  expect((by_size ? sizes.size() : scales.size()) == axes.size(), "one scale or size per axis expected");
+  const std::string policy = attributes.get_string("keep_aspect_ratio_policy", "stretch");
+  double common = 0;
+  for (size_t i = 0; by_size && i < axes.size(); ++i) {
+    const int64_t in = shape[static_cast<size_t>(normalize_axis(axes[i], x.rank()))];
+    expect(sizes[i] >= 0 && (in > 0 || policy == "stretch"), "a size is out of range");
+    const double s = static_cast<double>(sizes[i]) / static_cast<double>(std::max<int64_t>(in, 1));
+    common = i == 0 ? s : policy == "not_larger" ? std::min(common, s) : std::max(common, s);
+  }
+  for (size_t i = 0; i < axes.size(); ++i) {
+    int64_t& d = shape[static_cast<size_t>(normalize_axis(axes[i], x.rank()))];
+    if (!by_size) {
+      expect(scales[i] > 0 && scales[i] <= 65536.0f, "a scale is out of range");
+      d = static_cast<int64_t>(std::floor(static_cast<float>(d) * scales[i]));
+    } else {
+      d = policy == "stretch" ? sizes[i]
+                              : static_cast<int64_t>(std::floor(common * static_cast<double>(d) + 0.5));
+    }
+  }
+  return {shape};
 }
 
 }  // namespace octet::kernels::generic

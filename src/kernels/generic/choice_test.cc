@@ -1,0 +1,197 @@
+// Operators that choose by values or sample between them, against plain definitions.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <random>
+
+#include "kernels/generic/generic.h"
+
+namespace octet::kernels {
+namespace {
+
+using Ints = std::vector<int64_t>;
+using Floats = std::vector<float>;
+
+Attributes with(std::initializer_list<std::pair<std::string, Attribute>> values) {
+  Attributes a;
+  for (const auto& [name, value] : values) a.set(name, value);
+  return a;
+}
+
+Tensor ints(std::initializer_list<int64_t> values) {
+  return Tensor::of<int64_t>({static_cast<int64_t>(values.size())}, values);
+}
+
+Tensor floats(Shape shape, std::initializer_list<float> values) {
+  return Tensor::of<float>(std::move(shape), values);
+}
+
+std::vector<Tensor> make(std::string_view op, const Attributes& attributes, const std::vector<Tensor>& inputs,
+                         const std::vector<DType>& dtypes) {
+  std::vector<Tensor> outputs;
+  for (const DType dtype : dtypes) outputs.emplace_back(dtype, Shape{0});
+  find_maker(op)(attributes, inputs, outputs);
+  return outputs;
+}
+
+Tensor random_tensor(Shape shape, unsigned seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal;
+  Tensor t(DType::kFloat32, std::move(shape));
+  for (float& v : t.as<float>()) v = normal(random);
+  return t;
+}
+
+TEST(Choice, TopKIsAStableSort) {
+  std::mt19937 random(7);
+  for (int n = 1; n < 40; ++n) {
+    Tensor x(DType::kInt32, {3, n});
+    for (int32_t& v : x.as<int32_t>()) v = static_cast<int32_t>(random() % 8);
+    const int64_t k = 1 + static_cast<int64_t>(random()) % n;
+    for (const bool largest : {true, false}) {
+      const auto out =
+          make("TopK", with({{"largest", int64_t{largest}}}), {x, ints({k})}, {DType::kInt32, DType::kInt64});
+      ASSERT_EQ(out[0].shape(), (Shape{3, k}));
+      for (int64_t r = 0; r < 3; ++r) {
+        const int32_t* row = x.as<int32_t>().data() + r * n;
+        Ints order(static_cast<size_t>(n));
+        std::iota(order.begin(), order.end(), 0);
+        std::stable_sort(order.begin(), order.end(),
+                         [&](int64_t i, int64_t j) { return largest ? row[i] > row[j] : row[i] < row[j]; });
+        for (int64_t j = 0; j < k; ++j) {
+          ASSERT_EQ(out[1].as<int64_t>()[static_cast<size_t>(r * k + j)], order[static_cast<size_t>(j)]);
+          ASSERT_EQ(out[0].as<int32_t>()[static_cast<size_t>(r * k + j)], row[order[static_cast<size_t>(j)]]);
+        }
+      }
+    }
+  }
+  EXPECT_THROW(make("TopK", {}, {floats({2}, {1, 2}), ints({3})}, {DType::kFloat32, DType::kInt64}), Error);
+  EXPECT_THROW(make("TopK", {}, {floats({2}, {1, 2}), ints({-1})}, {DType::kFloat32, DType::kInt64}), Error);
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const auto out =
+      make("TopK", {}, {floats({4}, {1, nan, 3, nan}), ints({3})}, {DType::kFloat32, DType::kInt64});
+  EXPECT_EQ(to_int64(out[1]), (Ints{1, 3, 2}));
+}
+
+TEST(Choice, NonZeroOfAnyType) {
+  EXPECT_EQ(to_int64(make("NonZero", {}, {floats({2, 2}, {1, 0, -0.0f, 2})}, {DType::kInt64})[0]),
+            (Ints{0, 1, 0, 1}));
+  EXPECT_EQ(make("NonZero", {}, {Tensor::scalar(3.0f)}, {DType::kInt64})[0].shape(), (Shape{1, 1}));
+  EXPECT_EQ(make("NonZero", {}, {Tensor(DType::kFloat16, {3, 0})}, {DType::kInt64})[0].shape(),
+            (Shape{2, 0}));
+}
+
+TEST(Choice, UniqueSlicesAndElements) {
+  const Tensor x = floats({6}, {2, 1, 1, 3, 4, 3});
+  const std::vector<DType> four{DType::kFloat32, DType::kInt64, DType::kInt64, DType::kInt64};
+  auto out = make("Unique", with({{"sorted", int64_t{0}}}), {x}, four);
+  EXPECT_EQ(to_float(out[0]), (Floats{2, 1, 3, 4}));
+  EXPECT_EQ(to_int64(out[1]), (Ints{0, 1, 3, 4}));
+  EXPECT_EQ(to_int64(out[2]), (Ints{0, 1, 1, 2, 3, 2}));
+  EXPECT_EQ(to_int64(out[3]), (Ints{1, 2, 2, 1}));
+  out = make("Unique", with({{"axis", int64_t{0}}}), {floats({3, 2}, {1, 0, 1, 0, 0, 9})}, four);
+  EXPECT_EQ(out[0].shape(), (Shape{2, 2}));
+  EXPECT_EQ(to_float(out[0]), (Floats{0, 9, 1, 0}));
+  EXPECT_EQ(to_int64(out[2]), (Ints{1, 1, 0}));
+}
+
+TEST(Choice, MakersAgreeWithKnownShapes) {
+  const Tensor x = random_tensor({4, 5, 3}, 1);
+  const std::pair<const char*, std::vector<Tensor>> cases[] = {
+      {"Slice", {x, ints({3, -2}), ints({-5, 9}), ints({0, 1}), ints({-1, 1})}},
+      {"Pad", {x, ints({1, 0, -1, 0, 2, 1})}},
+      {"Tile", {x, ints({2, 1, 3})}},
+      {"Reshape", {x, ints({0, -1})}},
+      {"Expand", {x, ints({2, 1, 5, 1})}},
+      {"Resize", {x, Tensor(), Tensor(), ints({2, 9, 3})}},
+      {"Compress", {x, Tensor::of<bool>({4}, {true, false, true, true})}},
+      {"NonZero", {x}},
+  };
+  for (const auto& [op, inputs] : cases) {
+    const DType dtype = std::string_view(op) == "NonZero" ? DType::kInt64 : DType::kFloat32;
+    std::vector<Tensor> made = make(op, {}, inputs, {dtype});
+    Tensor known(dtype, made[0].shape());
+    find_generic(op)({}, inputs, std::span(&known, 1));
+    EXPECT_EQ(std::memcmp(known.raw(), made[0].raw(), static_cast<size_t>(known.bytes())), 0) << op;
+    Shape wrong = made[0].shape();
+    ++wrong.back();
+    Tensor other(dtype, wrong);
+    EXPECT_THROW(find_generic(op)({}, inputs, std::span(&other, 1)), Error) << op;
+  }
+  EXPECT_EQ(find_maker("Add"), nullptr);
+}
+
+TEST(Choice, IdentityGridsGiveTheImage) {
+  const Tensor x = random_tensor({1, 2, 4, 5}, 2);
+  Tensor grid(DType::kFloat32, {1, 4, 5, 2});
+  for (int64_t i = 0; i < 20; ++i) {
+    grid.as<float>()[static_cast<size_t>(2 * i)] = static_cast<float>(i % 5) / 2 - 1;
+    grid.as<float>()[static_cast<size_t>(2 * i + 1)] = static_cast<float>(i / 5) / 1.5f - 1;
+  }
+  for (const char* mode : {"nearest", "linear", "cubic"}) {
+    Tensor y(DType::kFloat32, x.shape());
+    find_generic("GridSample")(with({{"mode", std::string(mode)}, {"align_corners", int64_t{1}}}),
+                               std::vector<Tensor>{x, grid}, std::span(&y, 1));
+    for (size_t i = 0; i < 40; ++i) ASSERT_NEAR(y.as<float>()[i], x.as<float>()[i], 1e-5f) << mode;
+  }
+  for (float& v : grid.as<float>()) v = std::numeric_limits<float>::quiet_NaN();
+  for (const char* padding : {"zeros", "border", "reflection"}) {
+    Tensor y(DType::kFloat32, x.shape());
+    find_generic("GridSample")(with({{"padding_mode", std::string(padding)}}), std::vector<Tensor>{x, grid},
+                               std::span(&y, 1));
+  }
+}
+
+TEST(Choice, HugeRegionsAreRefused) {
+  const Tensor x = random_tensor({1, 1, 4, 4}, 3);
+  Tensor y(DType::kFloat32, {1, 1, 1, 1});
+  EXPECT_THROW(
+      find_generic("RoiAlign")({}, std::vector<Tensor>{x, floats({1, 4}, {0, 0, 1e9f, 1e9f}), ints({0})},
+                               std::span(&y, 1)),
+      Error);
+  EXPECT_THROW(find_generic("RoiAlign")({}, std::vector<Tensor>{x, floats({1, 4}, {0, 0, 1, 1}), ints({1})},
+                                        std::span(&y, 1)),
+               Error);
+}
+
+// A layer backwards is the layer forwards over the reversed sequence.
+TEST(Choice, RecurrentDirectionsAgree) {
+  for (const auto& [op, gates] : {std::pair("RNN", 1), std::pair("GRU", 3), std::pair("LSTM", 4)}) {
+    const int64_t steps = 5, batch = 2, in = 3, hidden = 4;
+    const Tensor x = random_tensor({steps, batch, in}, 4), w = random_tensor({2, gates * hidden, in}, 5),
+                 r = random_tensor({2, gates * hidden, hidden}, 6);
+    const auto half = [](const Tensor& t, int64_t d) {
+      Shape shape = t.shape();
+      shape[0] = 1;
+      const int64_t n = t.count() / 2;
+      return Tensor::of<float>(shape,
+                               t.as<float>().subspan(static_cast<size_t>(d * n), static_cast<size_t>(n)));
+    };
+    Tensor flipped(DType::kFloat32, x.shape());
+    for (int64_t t = 0; t < steps; ++t)
+      std::copy_n(x.as<float>().begin() + t * batch * in, batch * in,
+                  flipped.as<float>().begin() + (steps - 1 - t) * batch * in);
+    Tensor both(DType::kFloat32, {steps, 2, batch, hidden}),
+        forward(DType::kFloat32, {steps, 1, batch, hidden}), backward(forward.clone());
+    find_generic(op)(with({{"direction", std::string("bidirectional")}}), std::vector<Tensor>{x, w, r},
+                     std::span(&both, 1));
+    find_generic(op)({}, std::vector<Tensor>{x, half(w, 0), half(r, 0)}, std::span(&forward, 1));
+    find_generic(op)({}, std::vector<Tensor>{flipped, half(w, 1), half(r, 1)}, std::span(&backward, 1));
+    const int64_t n = batch * hidden;
+    for (int64_t t = 0; t < steps; ++t)
+      for (int64_t i = 0; i < n; ++i) {
+        ASSERT_EQ(both.as<float>()[static_cast<size_t>((2 * t) * n + i)],
+                  forward.as<float>()[static_cast<size_t>(t * n + i)])
+            << op;
+        ASSERT_EQ(both.as<float>()[static_cast<size_t>((2 * t + 1) * n + i)],
+                  backward.as<float>()[static_cast<size_t>((steps - 1 - t) * n + i)])
+            << op;
+      }
+  }
+}
+
+}  // namespace
+}  // namespace octet::kernels
