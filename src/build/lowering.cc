@@ -54,6 +54,7 @@ LoweringState::LoweringState(const Graph& graph, const BuildOptions& options)
 engine::Model LoweringState::run() {
   model_.producer = "octet " OCTET_VERSION;
   model_.metadata = graph_.metadata;
+  for (const DimEquality& e : graph_.equalities) model_.equalities.push_back({e.a, e.b, e.node});
   add_inputs();
   plan_concats();
   for (NodeId id : graph_.sorted()) lower(id);

@@ -88,6 +88,7 @@ void Context::State::choose_shapes() {
            value, found->minimum, found->maximum);
     symbols[name] = value;
   }
+  check_equalities(model(), symbols);
   shapes = concrete_shapes(model(), symbols, late.all());
 }
 

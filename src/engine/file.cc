@@ -149,12 +149,16 @@ void write_header(const Model& model, Header& header) {
   std::vector<flatbuffers::Offset<fb::Symbol>> symbols;
   for (const Symbol& s : model.symbols)
     symbols.push_back(fb::CreateSymbolDirect(b, s.name.c_str(), s.minimum, s.optimum, s.maximum, s.at_run));
+  std::vector<flatbuffers::Offset<fb::Equality>> equalities;
+  for (const Equality& e : model.equalities)
+    equalities.push_back(fb::CreateEqualityDirect(b, dims.add(e.a), dims.add(e.b), e.node.c_str()));
   std::vector<flatbuffers::Offset<fb::Entry>> metadata;
   for (const auto& [key, value] : model.metadata)
     metadata.push_back(fb::CreateEntryDirect(b, key.c_str(), value.c_str()));
   fb::FinishHeaderBuffer(b, fb::CreateHeaderDirect(b, model.producer.c_str(), &symbols, &dims.nodes(),
                                                    &tensors, &steps, &model.inputs, &model.outputs, &metadata,
-                                                   static_cast<uint64_t>(header.data_bytes)));
+                                                   static_cast<uint64_t>(header.data_bytes),
+                                                   equalities.empty() ? nullptr : &equalities));
 }
 
 template <typename T>
@@ -200,6 +204,10 @@ class Reader {
       m.symbols.push_back({s->name()->str(), s->minimum(), s->optimum(), s->maximum(), s->at_run()});
     }
     read_dims(m.symbols);
+    for (size_t i = 0; header_.equalities() && i < header_.equalities()->size(); ++i) {
+      const auto* e = header_.equalities()->Get(i);
+      m.equalities.push_back({dim_at(e->a()), dim_at(e->b()), text(e->node())});
+    }
     for (size_t i = 0; header_.tensors() && i < header_.tensors()->size(); ++i)
       m.tensors.push_back(read_tensor(*header_.tensors()->Get(i)));
     for (size_t i = 0; header_.steps() && i < header_.steps()->size(); ++i)
@@ -232,6 +240,11 @@ class Reader {
         dims_.push_back(Dim::combine(op, dims_[node->a()], dims_[node->b()]));
       }
     }
+  }
+
+  const Dim& dim_at(uint32_t index) const {
+    if (index >= dims_.size()) damaged(name_, "a size refers to a dimension that is missing");
+    return dims_[index];
   }
 
   TensorDef read_tensor(const fb::Tensor& t) const {

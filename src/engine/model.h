@@ -53,9 +53,16 @@ struct Symbol {
   bool at_run = false;
 };
 
+// Sizes that a step needs to be equal; checked when shapes are chosen.
+struct Equality {
+  Dim a, b;
+  std::string node;  // of the model, that wants it
+};
+
 struct Model {
   std::string producer;  // "octet 0.1.0"
   std::vector<Symbol> symbols;
+  std::vector<Equality> equalities;
   std::vector<TensorDef> tensors;
   std::vector<StepDef> steps;
   std::vector<int32_t> inputs, outputs;         // indices of tensors

@@ -163,6 +163,19 @@ void validate(const Model& model) {
   }
 }
 
+void check_equalities(const Model& model, const SymbolValues& symbols) {
+  for (const Equality& e : model.equalities) {
+    const int64_t a = e.a.evaluate(symbols), b = e.b.evaluate(symbols);
+    if (a == b) continue;
+    std::string with;
+    for (const auto& [name, value] : symbols)
+      with += fmt::format("{}{} = {}", with.empty() ? "" : ", ", name, value);
+    fail(ErrorCode::kInvalidArgument,
+         "node '{}' needs {} and {} to be equal, but with {} they are {} and {}: choose other input shapes",
+         e.node, e.a.text(), e.b.text(), with, a, b);
+  }
+}
+
 Shape concrete_shape(const Model& model, size_t tensor, const SymbolValues& symbols,
                      std::span<const Shape> shapes) {
   const TensorDef& t = model.tensors[tensor];

@@ -9,6 +9,9 @@ namespace octet::engine {
 // depends on concrete shapes is checked by each step when a context is created.
 void validate(const Model& model);
 
+// Throws Error(kInvalidArgument) that names the node where sizes that must be equal differ.
+void check_equalities(const Model& model, const SymbolValues& symbols);
+
 // Concrete shape of every tensor under the given symbols; those that are late (see late.h) stay empty. Throws
 // Error for what is negative, does not fit a view's parent or a constant.
 std::vector<Shape> concrete_shapes(const Model& model, const SymbolValues& symbols,

@@ -44,6 +44,13 @@ struct Node {
   }
 };
 
+// Two sizes that the operators of a network want to be equal although shape inference cannot show that they
+// are: inputs of one Add, for instance.
+struct DimEquality {
+  Dim a, b;
+  std::string node;  // that wants it
+};
+
 // Domain of the operators that only Octet has (fused activations, formats that ONNX lacks).
 inline constexpr std::string_view kOctetDomain = "ai.octet";
 
@@ -53,6 +60,7 @@ class Graph {
  public:
   std::string name;
   std::map<std::string, std::string> metadata;  // of the model, e.g. "octet.preprocess"
+  std::vector<DimEquality> equalities;          // set by infer_shapes; for who runs the network to check
 
   // Building. Names that are taken get a suffix.
   ValueId add_value(std::string_view name, std::optional<DType> dtype = {}, std::optional<Dims> shape = {});

@@ -17,8 +17,11 @@ void infer(InferContext& context) {
       } else if (equal(shape[d], other[d]) == false) {
         context.fail_here(fmt::format("input {} has shape {}, which differs from {} beside axis {}", i,
                                       to_string(other), to_string(context.shape(0)), axis));
-      } else if (!shape[d].known()) {
-        shape[d] = other[d].known() ? other[d] : shape[d];
+      } else if (!shape[d].known() && !other[d].known()) {
+        shape[d] = context.assume_equal(shape[d], other[d]);
+      } else if (!(shape[d] == other[d])) {
+        context.require_equal(shape[d], other[d]);
+        if (!shape[d].known()) shape[d] = other[d];
       }
     }
   }

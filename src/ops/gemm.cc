@@ -13,6 +13,7 @@ void infer(InferContext& context) {
   const Dims& b = context.shape(1);
   if (equal(a[1 - ta], b[tb]) == false)
     context.fail_here(fmt::format("inner dimensions {} and {} differ", a[1 - ta].text(), b[tb].text()));
+  context.require_equal(a[1 - ta], b[tb]);
   Dims shape{a[ta], b[1 - tb]};
   if (context.has_input(2)) {
     require_same_dtype(context, 0, 2);

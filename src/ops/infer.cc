@@ -82,8 +82,42 @@ std::optional<Dims> InferContext::integers(size_t i) const {
   return value.constant ? read_integers(*value.constant) : value.integers;
 }
 
+Dims InferContext::simplified(Dims dims) const {
+  for (Dim& dim : dims)
+    for (const DimEquality& rule : rules_) dim = replace(dim, rule.a, rule.b);
+  return dims;
+}
+
+Dim InferContext::assume_equal(const Dim& a, const Dim& b) const {
+  if (decided_at_run(a) || decided_at_run(b)) return max(a, b);
+  const Dims pair = simplified({a, b});
+  if (pair[0] == pair[1]) return pair[0];
+  const bool first = complexity(pair[0]) < complexity(pair[1]) ||
+                     (complexity(pair[0]) == complexity(pair[1]) && name_order(pair[0], pair[1]));
+  const Dim &kept = pair[first ? 0 : 1], &gone = pair[first ? 1 : 0];
+  for (DimEquality& rule : rules_) rule.b = replace(rule.b, gone, kept);
+  rules_.push_back({gone, kept, node().name});
+  return kept;
+}
+
+void InferContext::require_equal(const Dim& a, const Dim& b) const {
+  if (decided_at_run(a) || decided_at_run(b)) return;
+  const Dims pair = simplified({a, b});
+  if (pair[0] != pair[1] && !(pair[0].known() && pair[1].known()))
+    graph_.equalities.push_back({pair[0], pair[1], node().name});
+}
+
+bool InferContext::name_order(const Dim& a, const Dim& b) const {
+  for (const ValueId input : graph_.inputs())
+    if (graph_.value(input).shape)
+      for (const Dim& dim : *graph_.value(input).shape)
+        if (dim == a || dim == b) return dim == a;
+  return a.text() < b.text();
+}
+
 void InferContext::set_output(size_t i, DType dtype, Dims shape) {
   if (!has_output(i)) return;
+  shape = simplified(std::move(shape));
   if (shape.size() > kMaxRank)
     fail_here(fmt::format("output {} has rank {}, supported are {}", i, shape.size(), kMaxRank));
   for (const Dim& dim : shape)
@@ -116,7 +150,7 @@ const Dims* InferContext::set_output_at_run(size_t i, DType dtype,
 
 void InferContext::set_integers(size_t i, Dims values) {
   if (has_output(i) && values.size() <= static_cast<size_t>(kMaxIntegers))
-    graph_.value(node().outputs[i]).integers = std::move(values);
+    graph_.value(node().outputs[i]).integers = simplified(std::move(values));
 }
 
 void InferContext::fail_here(std::string_view what) const {
@@ -125,6 +159,12 @@ void InferContext::fail_here(std::string_view what) const {
 
 std::string run_symbol(std::string_view value, size_t axis) {
   return fmt::format("{}#{}", value, axis);
+}
+
+bool decided_at_run(const Dim& dim) {
+  if (dim.known()) return false;
+  if (dim.op() == Dim::Op::kSymbol) return dim.name().find('#') != std::string::npos;
+  return decided_at_run(dim.left()) || decided_at_run(dim.right());
 }
 
 bool decides_at_run(const Graph& graph, const Node& node) {
@@ -137,7 +177,9 @@ bool decides_at_run(const Graph& graph, const Node& node) {
   return false;
 }
 
-void infer_shapes(Graph& graph) {
+namespace {
+
+void infer_once(Graph& graph, std::vector<DimEquality>& rules) {
   std::vector<std::string> bound;
   for (const ValueId input : graph.inputs())
     if (graph.value(input).shape)
@@ -159,7 +201,7 @@ void infer_shapes(Graph& graph) {
       if (value.shape && std::ranges::any_of(*value.shape, unbound)) value.shape.reset();
     }
     if (def->infer == nullptr) continue;
-    InferContext context(graph, id);
+    InferContext context(graph, id, rules);
     try {
       def->infer(context);
     } catch (const UnknownShape&) {
@@ -169,6 +211,29 @@ void infer_shapes(Graph& graph) {
       throw Error(error.code(), where(graph.node(id)) + ": " + error.message());
     }
   }
+}
+
+}  // namespace
+
+void infer_shapes(Graph& graph) {
+  // Each round may find equalities that shapes before the node did not know of.
+  constexpr int kMostRounds = 50;
+  std::vector<DimEquality> rules;
+  for (int round = 0;; ++round) {
+    const size_t before = rules.size();
+    graph.equalities.clear();
+    infer_once(graph, rules);
+    if (rules.size() == before) break;
+    if (round == kMostRounds)
+      fail(ErrorCode::kUnsupported, "the sizes of this network's tensors depend on each other too much");
+    for (const ValueId input : graph.inputs())
+      if (graph.value(input).shape)
+        for (Dim& dim : *graph.value(input).shape)
+          for (const DimEquality& rule : rules)
+            if (dim == rule.a && rule.b.op() == Dim::Op::kSymbol) dim = rule.b;
+  }
+  for (const DimEquality& rule : rules)
+    if (rule.a.op() != Dim::Op::kSymbol) graph.equalities.push_back(rule);
 }
 
 }  // namespace octet

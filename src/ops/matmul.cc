@@ -11,6 +11,10 @@ Dims matmul_shape(const InferContext& context, size_t first, size_t second) {
   if (equal(a.back(), b[b.size() - 2]) == false)
     context.fail_here(
         fmt::format("inner dimensions {} and {} differ", a.back().text(), b[b.size() - 2].text()));
+  if (!a.back().known() && !b[b.size() - 2].known())
+    context.assume_equal(a.back(), b[b.size() - 2]);
+  else
+    context.require_equal(a.back(), b[b.size() - 2]);
   Dims shape = broadcast(context, Dims(a.begin(), a.end() - 2), Dims(b.begin(), b.end() - 2));
   if (!vector_a) shape.push_back(a[a.size() - 2]);
   if (!vector_b) shape.push_back(b.back());

@@ -62,7 +62,10 @@ enum class Lowering : uint8_t {
 // Shape inference of one node: reads inputs, sets outputs.
 class InferContext {
  public:
-  InferContext(Graph& graph, NodeId node) : graph_(graph), node_(node) {}
+  // `rules` collects pairs of dimensions that were taken to be equal: every later shape has `b` where it
+  // would have `a`.
+  InferContext(Graph& graph, NodeId node, std::vector<DimEquality>& rules)
+      : graph_(graph), node_(node), rules_(rules) {}
 
   const Node& node() const { return graph_.node(node_); }
   const Attributes& attributes() const { return node().attributes; }
@@ -87,16 +90,27 @@ class InferContext {
   // Elements of an integer output that derive from shapes (Shape, Gather, Concat ... of them), so that
   // Reshape and the like can read them.
   void set_integers(size_t i, Dims values);
+  // From here on the two, neither of which is known, count as equal; returns the simpler one.
+  Dim assume_equal(const Dim& a, const Dim& b) const;
+  // The network is only valid where they are equal.
+  void require_equal(const Dim& a, const Dim& b) const;
   // Throws Error that names the node.
   [[noreturn]] void fail_here(std::string_view what) const;
 
  private:
+  Dims simplified(Dims dims) const;
+  // Which of two names an input has first.
+  bool name_order(const Dim& a, const Dim& b) const;
+
   Graph& graph_;
   NodeId node_;
+  std::vector<DimEquality>& rules_;
 };
 
 // The symbol of a dimension that only the data decide, of the value of that name.
 std::string run_symbol(std::string_view value, size_t axis);
+// Whether a dimension mentions one.
+bool decided_at_run(const Dim& dim);
 // Whether an output of the node has such a dimension of its own.
 bool decides_at_run(const Graph& graph, const Node& node);
 
@@ -137,6 +151,10 @@ std::vector<const OpDef*> all_ops();
 
 // Sets dtype and shape of every value, in topological order. Throws Error that names the first node that
 // contradicts its operator.
+//
+// Where an operator broadcasts two sizes neither of which is known, they count as equal (a network that wants
+// one of them to be 1 says so): one name replaces the other in all shapes, the inputs' among them; where an
+// expression is taken to equal another, graph.equalities has the pair.
 void infer_shapes(Graph& graph);
 
 // What contradicts `def` in one node: arity and attributes. `opset` 0 means the internal form.

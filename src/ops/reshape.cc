@@ -35,6 +35,8 @@ void infer(InferContext& context) {
     shape[*rest] = exact_quotient(x, shape);
   } else if (all_known(x) && all_known(shape) && product(x) != product(shape)) {
     context.fail_here(fmt::format("the input of shape {} cannot become {}", to_string(x), to_string(shape)));
+  } else {
+    require_same_count(context, x, shape);
   }
   const size_t rank = shape.size();
   context.set_output(0, context.dtype(0), std::move(shape));

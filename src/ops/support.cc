@@ -58,7 +58,7 @@ Dim broadcast(const InferContext& context, const Dim& a, const Dim& b) {
     context.fail_here(fmt::format("dimensions {} and {} do not broadcast", a.text(), b.text()));
   if (a.known()) return a;
   if (b.known()) return b;
-  return max(a, b);
+  return context.assume_equal(a, b);
 }
 
 Dims broadcast(const InferContext& context, const Dims& a, const Dims& b) {
@@ -94,45 +94,51 @@ Dim product(std::span<const Dim> dims) {
   return result;
 }
 
-Dim exact_quotient(std::span<const Dim> numerator, std::span<const Dim> denominator) {
+namespace {
+
+// Two products without the factors that they share.
+struct Quotient {
   std::vector<Dim> above, below;
   int64_t a = 1, b = 1;
-  for (const Dim& dim : numerator) collect_factors(dim, above, a);
-  for (const Dim& dim : denominator) collect_factors(dim, below, b);
-  for (auto it = below.begin(); it != below.end();) {
-    const auto match = std::ranges::find(above, *it);
-    if (match == above.end()) {
+};
+
+Quotient cancelled(std::span<const Dim> numerator, std::span<const Dim> denominator) {
+  Quotient q;
+  for (const Dim& dim : numerator) collect_factors(dim, q.above, q.a);
+  for (const Dim& dim : denominator) collect_factors(dim, q.below, q.b);
+  for (auto it = q.below.begin(); it != q.below.end();) {
+    const auto match = std::ranges::find(q.above, *it);
+    if (match == q.above.end()) {
       ++it;
       continue;
     }
-    above.erase(match);
-    it = below.erase(it);
+    q.above.erase(match);
+    it = q.below.erase(it);
   }
-  if (b != 0 && a % b == 0) {
-    a /= b;
-    b = 1;
+  if (q.b != 0 && q.a % q.b == 0) {
+    q.a /= q.b;
+    q.b = 1;
   }
-  const Dim top = product(above) * Dim(a), bottom = product(below) * Dim(b);
-  return floor_div(top, bottom);
+  return q;
+}
+
+}  // namespace
+
+Dim exact_quotient(std::span<const Dim> numerator, std::span<const Dim> denominator) {
+  const Quotient q = cancelled(numerator, denominator);
+  return floor_div(product(q.above) * Dim(q.a), product(q.below) * Dim(q.b));
+}
+
+void require_same_count(const InferContext& context, std::span<const Dim> a, std::span<const Dim> b) {
+  const Quotient q = cancelled(a, b);
+  if (q.a == q.b && q.above.size() == 1 && q.below.size() == 1)
+    context.assume_equal(q.above[0], q.below[0]);
+  else
+    context.require_equal(product(q.above) * Dim(q.a), product(q.below) * Dim(q.b));
 }
 
 Dim ceil_div(const Dim& a, const Dim& b) {
   return floor_div(a + b - 1, b);
-}
-
-bool nonnegative(const Dim& dim) {
-  switch (dim.op()) {
-    case Dim::Op::kConstant:
-      return dim.value() >= 0;
-    case Dim::Op::kSymbol:
-      return true;
-    case Dim::Op::kSub:
-      return false;
-    case Dim::Op::kMax:
-      return nonnegative(dim.left()) || nonnegative(dim.right());
-    default:
-      return nonnegative(dim.left()) && nonnegative(dim.right());
-  }
 }
 
 std::optional<bool> equal(const Dim& a, const Dim& b) {

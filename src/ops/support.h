@@ -38,9 +38,10 @@ Dims matmul_shape(const InferContext& context, size_t first, size_t second);
 Dim product(std::span<const Dim> dims);
 // numerator / denominator for a division that is known to leave no remainder; common factors cancel.
 Dim exact_quotient(std::span<const Dim> numerator, std::span<const Dim> denominator);
+// The network is only valid where the two shapes have as many elements; sizes count as equal where nothing
+// else can make it so.
+void require_same_count(const InferContext& context, std::span<const Dim> a, std::span<const Dim> b);
 Dim ceil_div(const Dim& a, const Dim& b);
-// True when no value of the symbols, which are sizes, can make it negative.
-bool nonnegative(const Dim& dim);
 // Whether two integers are equal, where that is certain.
 std::optional<bool> equal(const Dim& a, const Dim& b);
 

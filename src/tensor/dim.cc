@@ -59,9 +59,18 @@ bool with_constant(const Dim& dim, Op op) {
   return is(dim, op) && dim.right().known();
 }
 
+// c of floor(x/c), c > 1; 0 for any other form.
+int64_t divisor(const Dim& dim) {
+  return with_constant(dim, Op::kFloorDiv) && dim.right().value() > 1 ? dim.right().value() : 0;
+}
+
 Dim simplify_add(const Dim& a, const Dim& b, bool& done) {
   done = true;
   if (constant(b, 0)) return a;
+  // floor(x/c) + d = floor((x + c*d)/c)
+  int64_t moved = 0;
+  if (const int64_t c = divisor(a); c > 0 && b.known() && !__builtin_mul_overflow(b.value(), c, &moved))
+    return floor_div(a.left() + moved, c);
   // Constants move outwards, where they meet.
   if (with_constant(a, Op::kAdd))
     return b.known() ? a.left() + apply(Op::kAdd, a.right().value(), b.value()) : (a.left() + b) + a.right();
@@ -84,6 +93,14 @@ Dim simplify_sub(const Dim& a, const Dim& b, bool& done) {
   if (a == b) return 0;
   if (with_constant(a, Op::kAdd)) return (a.left() - b) + a.right();
   if (with_constant(b, Op::kAdd)) return (a - b.left()) - b.right();
+  // Two quotients by one number whose dividends differ by a multiple of it.
+  if (const int64_t c = divisor(a); c > 0 && divisor(b) == c) {
+    const bool am = with_constant(a.left(), Op::kAdd), bm = with_constant(b.left(), Op::kAdd);
+    const Dim &ax = am ? a.left().left() : a.left(), &bx = bm ? b.left().left() : b.left();
+    const int64_t difference =
+        apply(Op::kSub, am ? a.left().right().value() : 0, bm ? b.left().right().value() : 0);
+    if (ax == bx && difference % c == 0) return difference / c;
+  }
   if (is(a, Op::kAdd) && a.left() == b) return a.right();
   if (is(a, Op::kAdd) && a.right() == b) return a.left();
   done = false;
@@ -120,14 +137,6 @@ Dim simplify_floor_div(const Dim& a, const Dim& b, bool& done) {
   return {};
 }
 
-// Symbols are sizes, which are not negative.
-bool never_negative(const Dim& d, int depth = 8) {
-  if (d.known()) return d.value() >= 0;
-  if (is(d, Op::kSymbol)) return true;
-  if (is(d, Op::kSub) || depth == 0) return false;
-  return never_negative(d.left(), depth - 1) && never_negative(d.right(), depth - 1);
-}
-
 // min and max of a and max(a, x), min(a, x), or of x and a bound that x keeps anyway.
 Dim simplify_extreme(Op op, const Dim& a, const Dim& b, bool& done) {
   const Op other = op == Op::kMin ? Op::kMax : Op::kMin;
@@ -137,7 +146,10 @@ Dim simplify_extreme(Op op, const Dim& a, const Dim& b, bool& done) {
   done = true;
   if (a == b || has(b, other, a) || has(a, op, b)) return a;
   if (has(a, other, b) || has(b, op, a)) return b;
-  if (op == Op::kMax && b.known() && b.value() <= 0 && never_negative(a)) return a;
+  if (op == Op::kMax && b.known() && b.value() <= 0 && nonnegative(a)) return a;
+  // Two constants of one chain: max(max(x, 3), 5).
+  if (b.known() && with_constant(a, op))
+    return Dim::combine(op, a.left(), apply(op, a.right().value(), b.value()));
   done = false;
   return {};
 }
@@ -201,6 +213,10 @@ Dim Dim::combine(Op op, const Dim& a, const Dim& b) {
   return d;
 }
 
+int64_t complexity(const Dim& dim) {
+  return dim.node_ == nullptr ? 1 : dim.node_->size;
+}
+
 int64_t Dim::value() const {
   if (!known()) fail(ErrorCode::kInvalidArgument, "dimension '{}' is not known", text());
   return value_;
@@ -262,6 +278,29 @@ bool operator==(const Dim& a, const Dim& b) {
   if (a.known() || b.known() || a.node_->op != b.node_->op) return false;
   if (a.node_->op == Dim::Op::kSymbol) return a.node_->name == b.node_->name;
   return a.node_->size == b.node_->size && a.node_->left == b.node_->left && a.node_->right == b.node_->right;
+}
+
+bool nonnegative(const Dim& dim) {
+  switch (dim.op()) {
+    case Op::kConstant:
+      return dim.value() >= 0;
+    case Op::kSymbol:
+      return true;
+    case Op::kSub:
+      return false;
+    case Op::kMax:
+      return nonnegative(dim.left()) || nonnegative(dim.right());
+    default:
+      return nonnegative(dim.left()) && nonnegative(dim.right());
+  }
+}
+
+Dim replace(const Dim& dim, const Dim& from, const Dim& to) {
+  if (dim == from) return to;
+  if (dim.known() || dim.op() == Op::kSymbol || complexity(dim) <= complexity(from)) return dim;
+  const Dim left = replace(dim.left(), from, to), right = replace(dim.right(), from, to);
+  if (left == dim.left() && right == dim.right()) return dim;
+  return Dim::combine(dim.op(), left, right);
 }
 
 bool all_known(const Dims& dims) {

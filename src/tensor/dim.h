@@ -34,6 +34,7 @@ class Dim {
   std::string text() const;  // "N", "floor((H+1)/2)"
 
   friend bool operator==(const Dim& a, const Dim& b);
+  friend int64_t complexity(const Dim& dim);
   friend Dim operator+(const Dim& a, const Dim& b) { return combine(Op::kAdd, a, b); }
   friend Dim operator-(const Dim& a, const Dim& b) { return combine(Op::kSub, a, b); }
   friend Dim operator*(const Dim& a, const Dim& b) { return combine(Op::kMul, a, b); }
@@ -55,6 +56,13 @@ inline Dim max(const Dim& a, const Dim& b) {
 }
 
 using Dims = std::vector<Dim>;
+
+// True when no value of the symbols, which are sizes of 0 or more, can make it negative.
+bool nonnegative(const Dim& dim);
+// `dim` with every part that equals `from` replaced by `to`.
+Dim replace(const Dim& dim, const Dim& from, const Dim& to);
+// Number of symbols, constants and operators in it.
+int64_t complexity(const Dim& dim);
 
 bool all_known(const Dims& dims);
 std::vector<int64_t> evaluate(const Dims& dims, const SymbolValues& symbols = {});
