@@ -6,13 +6,16 @@
 #include <cstring>
 #include <opencv2/imgproc.hpp>
 
+#include "base/checked.h"
+
 namespace octet {
 namespace {
 
 constexpr int kMaxSide = 16384;
 constexpr int64_t kMaxPixels = 100'000'000;
 constexpr std::string_view kSteps =
-    "short=N, stretch=WxH, crop=N, crop=WxH, letterbox=WxH[,PAD][,topleft], interp=linear|area, rgb, bgr, "
+    "short=N, stretch=WxH, crop=N, crop=WxH, letterbox=WxH[,PAD][,topleft], multiple=N[,PAD], "
+    "interp=linear|area, rgb, bgr, "
     "gray, "
     "mean=a[,b,c], std=a[,b,c], scale=f";
 
@@ -80,6 +83,8 @@ class Preprocess::Parser {
       result_.steps_.push_back({Kind::kCrop, n, n});
     } else if (has_value && name == "letterbox") {
       letterbox(value);
+    } else if (has_value && name == "multiple") {
+      multiple(value);
     } else if (has_value && name == "interp") {
       once(interp_seen_);
       if (value == "linear")
@@ -144,6 +149,15 @@ class Preprocess::Parser {
     }
   }
 
+  void multiple(std::string_view value) {
+    const auto parts = split(value, ',');
+    const int n = side(parts[0]);
+    result_.steps_.push_back({Kind::kMultiple, n, n});
+    int& pad = result_.steps_.back().pad;
+    if (parts.size() > 2 || (parts.size() == 2 && (!parse_whole(parts[1], pad) || pad < 0 || pad > 255)))
+      bad("multiple=N[,PAD] with PAD from 0 to 255");
+  }
+
   double number(std::string_view text) const {
     double v = 0;
     if (!parse_whole(text, v) || !std::isfinite(static_cast<float>(v))) bad("a number");
@@ -186,6 +200,10 @@ std::string Preprocess::text() const {
         out += fmt::format("letterbox={}x{}", s.width, s.height);
         if (s.pad != 114) out += fmt::format(",{}", s.pad);
         out += s.top_left ? ",topleft " : " ";
+        break;
+      case Kind::kMultiple:
+        out += fmt::format("multiple={}", s.width);
+        out += s.pad != 114 ? fmt::format(",{} ", s.pad) : " ";
     }
   }
   if (interpolation_ != Interpolation::kAuto)
@@ -198,8 +216,16 @@ std::string Preprocess::text() const {
 }
 
 std::optional<Preprocess::Size> Preprocess::output_size() const {
-  if (steps_.empty() || steps_.back().kind == Kind::kShort) return std::nullopt;
-  return Size{steps_.back().height, steps_.back().width};
+  std::optional<Size> size;
+  for (const Step& s : steps_) {
+    if (s.kind == Kind::kShort)
+      size.reset();
+    else if (s.kind != Kind::kMultiple)
+      size = Size{s.height, s.width};
+    else if (size)
+      size = Size{round_up(size->height, s.height), round_up(size->width, s.width)};
+  }
+  return size;
 }
 
 double Preprocess::per_channel(const std::vector<double>& values, size_t channel, double fallback) const {
@@ -260,6 +286,17 @@ cv::Mat Preprocess::geometry(const cv::Mat& bgr) const {
                   top = s.top_left ? 0 : (s.height - small.rows) / 2;
         small.copyTo(boxed(cv::Rect(left, top, small.cols, small.rows)));
         image = boxed;
+        break;
+      }
+      case Kind::kMultiple: {
+        const int64_t width = round_up(w, s.width), height = round_up(h, s.height);
+        if (width == w && height == h) break;
+        if (width > kMaxPixels / height)
+          fail(ErrorCode::kInvalidArgument, "multiple={} makes an image of {}x{} larger than {} pixels",
+               s.width, w, h, kMaxPixels);
+        cv::Mat grown(static_cast<int>(height), static_cast<int>(width), CV_8UC3, cv::Scalar::all(s.pad));
+        image.copyTo(grown(cv::Rect(0, 0, w, h)));
+        image = grown;
       }
     }
   }

@@ -6,6 +6,7 @@
 //   letterbox=WxH[,PAD][,topleft]     resize keeping the ratio, fill with grey PAD (114), centred unless
 //   `topleft` interp=linear|area                for every resize; without it, area when the width shrinks and
 //   linear otherwise rgb | bgr | gray                  channel order; rgb without it mean=a[,b,c] std=a[,b,c]
+//   multiple=N[,PAD]                  grow to the right and below to the next multiples of N, filled with PAD
 //   scale=f  (x - mean) / std * scale in float32, x in 0..255, channels in the order given to the network
 //
 // The geometry steps run from left to right; their sizes round half to even. The others may stand anywhere,
@@ -57,12 +58,12 @@ class Preprocess {
   Tensor apply_bytes(const cv::Mat& bgr) const;  // uint8 1 x H x W x C: geometry and channel order only
 
  private:
-  enum class Kind : uint8_t { kShort, kStretch, kCrop, kLetterbox };
+  enum class Kind : uint8_t { kShort, kStretch, kCrop, kLetterbox, kMultiple };
   enum class Order : uint8_t { kRgb, kBgr, kGray };
   enum class Interpolation : uint8_t { kAuto, kLinear, kArea };
   struct Step {
     Kind kind;
-    int width = 0, height = 0;  // short: both the same
+    int width = 0, height = 0;  // short, multiple: both the same
     int pad = 114;
     bool top_left = false;
   };

@@ -135,6 +135,21 @@ TEST(PreprocessGeometry, Letterbox) {
   EXPECT_EQ(Preprocess::parse("letterbox=32x32").apply(picture(1000, 1)).shape(), (Shape{1, 3, 32, 32}));
 }
 
+TEST(PreprocessGeometry, Multiple) {
+  const cv::Mat image = picture(33, 64);
+  cv::Mat grown(64, 64, CV_8UC3, cv::Scalar::all(114));
+  image.copyTo(grown(cv::Rect(0, 0, 33, 64)));
+  expect_values(Preprocess::parse("multiple=32 bgr").apply(image), grown, false, {}, 1, 1);
+  expect_values(Preprocess::parse("multiple=8").apply(picture(16, 24)), picture(16, 24), true, {}, 1, 1);
+  EXPECT_EQ(Preprocess::parse("short=20 multiple=32,0").apply(picture(40, 80)).shape(),
+            (Shape{1, 3, 64, 32}));
+  EXPECT_EQ(Preprocess::parse("multiple=32,7 short=9").text(), "multiple=32,7 short=9 rgb");
+  EXPECT_EQ(Preprocess::parse("crop=33 multiple=32").output_size(), (Preprocess::Size{64, 64}));
+  EXPECT_FALSE(Preprocess::parse("short=33 multiple=32").output_size());
+  for (const char* text : {"multiple=0", "multiple=32,256", "multiple=32,1,2", "multiple=", "multiple=8x8"})
+    EXPECT_THROW(Preprocess::parse(text), Error) << text;
+}
+
 TEST(PreprocessGeometry, StepsRunFromLeftToRight) {
   const cv::Mat image = picture(60, 60);
   expect_values(Preprocess::parse("crop=40 stretch=10x10").apply(image),
