@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cstring>
 #include <vector>
 
@@ -16,6 +17,7 @@ namespace {
 
 using dnnl::memory;
 constexpr auto kF32 = memory::data_type::f32;
+constexpr auto kBf16 = memory::data_type::bf16;
 // Bytes of an output band that our own passes read again: it should still be in the second-level cache.
 constexpr int64_t kBandBytes = 192 << 10;
 // A convolution above this is cut finer than one piece a thread, so that a slow core does not hold up the
@@ -60,7 +62,7 @@ struct ConvF32::State {
   float alpha, beta;
   bool residual, residual_first;
   int64_t in_stride, out_stride, residual_stride;
-  bool stage_input = false, stage_output = false;
+  bool bf16, stage_input = false, stage_output = false;
   int64_t scratchpad_bytes = 0, input_bytes = 0, output_bytes = 0;
   std::vector<Unit> units;
   std::vector<Piece> pieces;
@@ -80,6 +82,17 @@ namespace {
 struct Cut {
   int64_t rows, slices;
 };
+
+// Rounded half to even, as the conversion instructions do; NaN stays NaN.
+void to_bfloat16(const float* from, uint16_t* to, int64_t count) {
+#pragma GCC ivdep
+  for (int64_t i = 0; i < count; ++i) {
+    const auto bits = std::bit_cast<uint32_t>(from[i]);
+    const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+    const bool nan = (bits & 0x7fffffffu) > 0x7f800000u;
+    to[i] = static_cast<uint16_t>(nan ? (bits >> 16) | 0x40u : rounded);
+  }
+}
 
 Cut choose_cut(const ConvF32Options& o, bool own_pass) {
   const ConvShape& s = o.shape;
@@ -109,13 +122,14 @@ ConvF32::State::State(const ConvF32Options& o)
       in_stride(o.in_pixel_stride != 0 ? o.in_pixel_stride : o.shape.in_c),
       out_stride(o.out_pixel_stride != 0 ? o.out_pixel_stride : o.shape.out_c),
       residual_stride(o.residual_pixel_stride != 0 ? o.residual_pixel_stride : o.shape.out_c),
+      bf16(o.bf16),
       function_kernel(choose_function(current_isa())),
       binary(&binary_f32_kernels(current_isa())) {
   const onednn::SingleThread single;
   const ConvShape& s = shape;
   if (is_post_op(function) && !(residual && residual_first)) function = Function::kNone;
   const bool own_pass = function != Function::kNone || residual;
-  stage_input = in_stride != s.in_c;
+  stage_input = in_stride != s.in_c || bf16;
   Cut cut = choose_cut(o, own_pass || out_stride != s.out_c);
   stage_output = out_stride != s.out_c || cut.slices > 1;
   for (int i = 0; i < std::max(1, o.threads); ++i) streams.emplace_back(onednn::cpu());
@@ -143,7 +157,8 @@ ConvF32::State::State(const ConvF32Options& o)
       }
   for (const Unit& u : units) {
     scratchpad_bytes = std::max(scratchpad_bytes, round_up(u.scratchpad_bytes, 64));
-    if (stage_input) input_bytes = std::max(input_bytes, round_up(u.shape.in_rows * s.in_w * s.in_c * 4, 64));
+    if (stage_input)
+      input_bytes = std::max(input_bytes, round_up(u.shape.in_rows * s.in_w * s.in_c * (bf16 ? 2 : 4), 64));
     if (stage_output)
       output_bytes = std::max(output_bytes, round_up(u.shape.out_rows * s.out_w * u.shape.channels * 4, 64));
   }
@@ -174,8 +189,9 @@ void ConvF32::State::make_unit(const ConvF32Options& o, Unit& u) {
     y = {1, u.shape.channels, 1, u.shape.out_rows * s.out_w};
     low = high = {0, 0};
   }
-  const memory::desc source(x, kF32, memory::format_tag::nhwc), target(y, kF32, memory::format_tag::nhwc);
-  const memory::desc weights(w, kF32, memory::format_tag::any),
+  const auto type = bf16 ? kBf16 : kF32;
+  const memory::desc source(x, type, memory::format_tag::nhwc), target(y, kF32, memory::format_tag::nhwc);
+  const memory::desc weights(w, type, memory::format_tag::any),
       bias({u.shape.channels}, kF32, memory::format_tag::x);
   const memory::dims strides{s.stride_h, s.stride_w}, dilations{s.dilation_h - 1, s.dilation_w - 1};
   dnnl::primitive_attr attributes;
@@ -208,8 +224,10 @@ void ConvF32::State::make_unit(const ConvF32Options& o, Unit& u) {
   if (!u.weights) {
     const auto tag = g > 1 ? memory::format_tag::goihw : memory::format_tag::oihw;
     const int64_t per_channel = in_per_group * s.kernel_h * s.kernel_w;
-    memory plain(memory::desc(w, kF32, tag), onednn::cpu(),
-                 const_cast<float*>(o.weights + u.shape.first_channel * per_channel));
+    const auto form =
+        o.weights_in_out ? memory::desc(w, kF32, memory::dims{1, s.out_c, 1, 1}) : memory::desc(w, kF32, tag);
+    const int64_t first = u.shape.first_channel * (o.weights_in_out ? 1 : per_channel);
+    memory plain(form, onednn::cpu(), const_cast<float*>(o.weights + first));
     u.weights = memory(primitive.weights_desc(), onednn::cpu());
     dnnl::reorder(plain, u.weights).execute(streams[0], plain, u.weights);
     streams[0].wait();
@@ -262,7 +280,13 @@ int64_t ConvF32::scratch_bytes() const {
 }
 
 std::string ConvF32::kernel() const {
-  return state_->units.empty() ? "oneDNN" : "oneDNN " + state_->units[0].implementation;
+  const std::string name = state_->bf16 ? "oneDNN bf16" : "oneDNN";
+  return state_->units.empty() ? name : name + " " + state_->units[0].implementation;
+}
+
+bool has_bf16() {
+  const auto isa = static_cast<unsigned>(dnnl_get_effective_cpu_isa());
+  return (isa & dnnl_cpu_isa_avx512_core_bf16) == dnnl_cpu_isa_avx512_core_bf16;
 }
 
 void ConvF32::run(int64_t begin, int64_t end, int thread, const float* x, const float* residual, float* y,
@@ -284,8 +308,13 @@ void ConvF32::run(int64_t begin, int64_t end, int thread, const float* x, const 
     const int64_t pixels = u.shape.out_rows * s.out_w, channels = u.shape.channels;
     if (state.stage_input) {
       const int64_t count = u.shape.in_rows * s.in_w;
-      for (int64_t i = 0; i < count; ++i)
-        std::memcpy(staged_in + i * s.in_c, source + i * state.in_stride, static_cast<size_t>(s.in_c) * 4);
+      auto* halves = reinterpret_cast<uint16_t*>(staged_in);
+      for (int64_t i = 0; i < count; ++i) {
+        if (state.bf16)
+          to_bfloat16(source + i * state.in_stride, halves + i * s.in_c, s.in_c);
+        else
+          std::memcpy(staged_in + i * s.in_c, source + i * state.in_stride, static_cast<size_t>(s.in_c) * 4);
+      }
       source = staged_in;
     }
     float* values = state.stage_output ? staged_out : target;

@@ -14,8 +14,10 @@ namespace octet::kernels {
 
 struct ConvF32Options {
   ConvShape shape;
-  const float* weights = nullptr;  // OIHW; copied
-  const float* bias = nullptr;     // [out_c]; copied; null: none
+  const float* weights = nullptr;  // OIHW, or with `weights_in_out` I x O of a 1x1 convolution; copied
+  bool weights_in_out = false;
+  bool bf16 = false;            // products of values rounded to bfloat16, summed in float32
+  const float* bias = nullptr;  // [out_c]; copied; null: none
   Function function = Function::kNone;
   float alpha = 0, beta = 0;
   bool residual = false;  // y = f(conv) + residual, or f(conv + residual) with residual_first
@@ -52,6 +54,9 @@ class ConvF32 {
   struct State;
   std::unique_ptr<State> state_;
 };
+
+// Whether this CPU multiplies bfloat16 numbers (AVX512_BF16).
+bool has_bf16();
 
 // y[M, OC] = f(x[M, K] * w[OC, K]^T + bias): a 1x1 convolution over the rows.
 ConvShape gemm_f32_shape(int64_t m, int64_t k, int64_t out_c);

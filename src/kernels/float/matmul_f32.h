@@ -8,6 +8,16 @@
 
 namespace octet::kernels {
 
+// The matrices of a product a [..., M, K] times b [..., K, N] with batch dimensions broadcast.
+struct MatMulLayout {
+  int64_t m = 0, n = 0, k = 0;
+  std::vector<int64_t> offsets_a,
+      offsets_b;  // of each matrix of the output, in elements; none when it is empty
+  Shape output;
+};
+// Throws Error for shapes that do not fit.
+MatMulLayout matmul_layout(const Shape& a, const Shape& b);
+
 // a [..., M, K] times b [..., K, N], batch dimensions broadcast, dense. Rank 1 operands are to be made
 // matrices by the caller.
 class MatMulF32 {
