@@ -1,7 +1,9 @@
 #include <google/protobuf/io/coded_stream.h>
 #include <google/protobuf/io/zero_copy_stream_impl_lite.h>
+#include <google/protobuf/message_lite.h>
 
 #include <algorithm>
+#include <functional>
 #include <limits>
 
 #include "base/checked.h"
@@ -34,11 +36,28 @@ bool is_silu(const Node& node) {
   return node.is("Silu", kOctetDomain);
 }
 
+// Constants of fewer bytes stay inside the model.
+constexpr int64_t kMinExternal = 1024;
+// Of a tensor in the file of external data: what maps it wants whole pages.
+constexpr int64_t kExternalAlignment = 4096;
+
+using Sink = std::function<void(std::span<const std::byte>)>;
+
+std::span<const std::byte> bytes_of(const std::string& text) {
+  return std::as_bytes(std::span(text.data(), text.size()));
+}
+
+std::span<const std::byte> bytes_of(const Tensor& tensor) {
+  return {static_cast<const std::byte*>(tensor.raw()), static_cast<size_t>(tensor.bytes())};
+}
+
 class Exporter {
  public:
-  explicit Exporter(const Graph& graph) : graph_(graph), names_(graph) {}
+  // `location` is the name of the file for external data; empty: none.
+  Exporter(const Graph& graph, std::string location)
+      : graph_(graph), names_(graph), location_(std::move(location)) {}
 
-  onnx_pb::ModelProto run() {
+  void run() {
     order_ = graph_.sorted();
     choose_opset();
     model_.set_ir_version(ir_version(opset_));
@@ -65,7 +84,35 @@ class Exporter {
       entry.set_key(key);
       entry.set_value(value);
     }
-    return std::move(model_);
+  }
+
+  // The model, with the constants' elements from where they lie.
+  void write_model(const Sink& sink) {
+    const std::unique_ptr<onnx_pb::GraphProto> graph(model_.release_graph());
+    const std::string front = serialized(model_), rest = serialized(*graph);
+    std::string tag;
+    append_tag(tag, kGraphField, checked_add(static_cast<int64_t>(rest.size()), constant_bytes_));
+    if (checked_add(static_cast<int64_t>(front.size() + rest.size() + tag.size()), constant_bytes_) >
+        std::numeric_limits<int32_t>::max())
+      fail(ErrorCode::kUnsupported, "the model has over 2 GB besides its external data");
+    sink(bytes_of(front));
+    sink(bytes_of(tag));
+    sink(bytes_of(rest));
+    for (const Constant& c : constants_) {
+      sink(bytes_of(c.head));
+      if (c.inside != nullptr && c.inside->bytes() > 0) sink(bytes_of(*c.inside));
+    }
+  }
+
+  // The file beside it.
+  void write_external(const Sink& sink) const {
+    const std::vector<std::byte> zeros(kExternalAlignment);
+    int64_t at = 0;
+    for (const auto& [offset, tensor] : external_) {
+      sink(std::span(zeros).first(static_cast<size_t>(offset - at)));
+      sink(bytes_of(*tensor));
+      at = offset + tensor->bytes();
+    }
   }
 
  private:
@@ -140,20 +187,70 @@ class Exporter {
     product.add_output(y);
   }
 
+  // Field numbers of ModelProto.graph, GraphProto.initializer and TensorProto.raw_data.
+  static constexpr uint32_t kGraphField = 7, kInitializerField = 5, kRawDataField = 9;
+
+  // An initializer on the wire: `head` ends where the elements begin.
+  struct Constant {
+    std::string head;
+    const Tensor* inside;  // null: its elements are external
+  };
+
+  static void append_varint(std::string& out, uint64_t value) {
+    for (; value >= 0x80; value >>= 7) out.push_back(static_cast<char>((value & 0x7f) | 0x80));
+    out.push_back(static_cast<char>(value));
+  }
+
+  // Of a length-delimited field.
+  static void append_tag(std::string& out, uint32_t field, int64_t length) {
+    append_varint(out, (uint64_t{field} << 3) | 2);
+    append_varint(out, static_cast<uint64_t>(length));
+  }
+
+  static std::string serialized(const google::protobuf::MessageLite& message) {
+    std::string bytes;
+    google::protobuf::io::StringOutputStream stream(&bytes);
+    google::protobuf::io::CodedOutputStream coded(&stream);
+    coded.SetSerializationDeterministic(true);
+    if (!message.SerializeToCodedStream(&coded)) fail(ErrorCode::kInternal, "the model cannot be serialized");
+    coded.Trim();
+    return bytes;
+  }
+
   void write_constants() {
-    int64_t total = 0;
     for (ValueId v = 0; v < graph_.value_slots(); ++v) {
       const Value& value = graph_.value(v);
       if (!value.constant || !used(v)) continue;
-      total = checked_add(total, value.constant->bytes());
-      check_size(total);
-      write_tensor(*value.constant, value.name, *model_.mutable_graph()->add_initializer());
+      write_constant(value.name, *value.constant);
     }
   }
 
-  static void check_size(int64_t bytes) {
-    if (bytes > std::numeric_limits<int32_t>::max())
-      fail(ErrorCode::kUnsupported, "the model has over 2 GB, which one ONNX file cannot hold");
+  void write_constant(const std::string& name, const Tensor& tensor) {
+    onnx_pb::TensorProto proto;
+    write_tensor_header(tensor, name, proto);
+    const bool outside = !location_.empty() && tensor.bytes() >= kMinExternal;
+    if (outside) {
+      const int64_t offset = round_up(external_end_, kExternalAlignment);
+      external_.emplace_back(offset, &tensor);
+      external_end_ = checked_add(offset, tensor.bytes());
+      proto.set_data_location(onnx_pb::TensorProto::EXTERNAL);
+      const auto entry = [&](const char* key, const std::string& text) {
+        auto& e = *proto.add_external_data();
+        e.set_key(key);
+        e.set_value(text);
+      };
+      entry("location", location_);
+      entry("offset", std::to_string(offset));
+      entry("length", std::to_string(tensor.bytes()));
+    }
+    std::string content = serialized(proto);
+    if (!outside) append_tag(content, kRawDataField, tensor.bytes());
+    const int64_t length = checked_add(static_cast<int64_t>(content.size()), outside ? 0 : tensor.bytes());
+    Constant constant{{}, outside ? nullptr : &tensor};
+    append_tag(constant.head, kInitializerField, length);
+    constant_bytes_ = checked_add(constant_bytes_, checked_add(constant.head.size(), length));
+    constant.head += content;
+    constants_.push_back(std::move(constant));
   }
 
   void write_value(ValueId id, const std::string& name, onnx_pb::ValueInfoProto& proto) {
@@ -202,29 +299,57 @@ class Exporter {
   int opset_ = kMinOpset;
   bool own_domain_ = false;
   onnx_pb::ModelProto model_;
+  std::vector<Constant> constants_;
+  int64_t constant_bytes_ = 0;  // of all of them on the wire
+  std::string location_;
+  std::vector<std::pair<int64_t, const Tensor*>> external_;
+  int64_t external_end_ = 0;
 };
 
 }  // namespace
 
 std::string export_onnx_bytes(const Graph& graph) {
-  const onnx_pb::ModelProto model = Exporter(graph).run();
-  if (model.ByteSizeLong() > static_cast<size_t>(std::numeric_limits<int32_t>::max()))
-    fail(ErrorCode::kUnsupported, "the model has over 2 GB, which one ONNX file cannot hold");
+  Exporter exporter(graph, "");
+  exporter.run();
   std::string bytes;
-  {
-    google::protobuf::io::StringOutputStream stream(&bytes);
-    google::protobuf::io::CodedOutputStream coded(&stream);
-    coded.SetSerializationDeterministic(true);
-    if (!model.SerializeToCodedStream(&coded)) fail(ErrorCode::kInternal, "the model cannot be serialized");
-  }
+  exporter.write_model([&](std::span<const std::byte> part) {
+    bytes.append(reinterpret_cast<const char*>(part.data()), part.size());
+  });
   return bytes;
 }
 
-void export_onnx(const Graph& graph, const std::filesystem::path& path) {
-  const std::string bytes = export_onnx_bytes(graph);
-  AtomicFile file(path);
-  file.write(bytes);
-  file.commit();
+int64_t constant_bytes(const Graph& graph) {
+  int64_t total = 0;
+  for (ValueId v = 0; v < graph.value_slots(); ++v)
+    if (graph.is_constant(v) && (!graph.consumers(v).empty() || graph.is_output(v)))
+      total = checked_add(total, graph.value(v).constant->bytes());
+  return total;
+}
+
+OnnxWriter::OnnxWriter(const Graph& graph, const std::filesystem::path& path, const ExportOptions& options) {
+  // With room for names and nodes.
+  constexpr int64_t kMostInside = std::numeric_limits<int32_t>::max() - (int64_t{64} << 20);
+  const bool external = options.external_data || constant_bytes(graph) > kMostInside;
+  const std::string location = external ? path.filename().string() + ".data" : "";
+  Exporter exporter(graph, location);
+  exporter.run();
+  model_ = std::make_unique<AtomicFile>(path);
+  if (external) {
+    data_ = std::make_unique<AtomicFile>(path.parent_path() / location);
+    exporter.write_external([&](std::span<const std::byte> part) { data_->write(part); });
+  }
+  exporter.write_model([&](std::span<const std::byte> part) { model_->write(part); });
+}
+
+OnnxWriter::~OnnxWriter() = default;
+
+void OnnxWriter::commit() {
+  if (data_) data_->commit();
+  model_->commit();
+}
+
+void export_onnx(const Graph& graph, const std::filesystem::path& path, const ExportOptions& options) {
+  OnnxWriter(graph, path, options).commit();
 }
 
 }  // namespace octet

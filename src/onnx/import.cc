@@ -72,6 +72,8 @@ class Importer {
       if (error.message().starts_with(prefix)) throw;
       throw Error(error.code(), prefix + ": " + error.message());
     }
+    if (options.files != nullptr)
+      for (const auto& [location, file] : files_.opened()) options.files->push_back(file);
     return std::move(graph_);
   }
 
@@ -429,6 +431,7 @@ class Importer {
 
 Graph import_onnx(const fs::path& path, const ImportOptions& options) {
   const auto file = std::make_shared<MappedFile>(path);
+  if (options.files != nullptr) options.files->push_back(*file);
   return Importer(file->bytes(), path.string(), path.parent_path(), file).run(options);
 }
 

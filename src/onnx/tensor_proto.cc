@@ -209,10 +209,14 @@ Tensor read_tensor(const onnx_pb::TensorProto& proto, const std::string& what, E
   return from_bytes(*dtype, shape, *payload, lifted ? owner : nullptr);
 }
 
-void write_tensor(const Tensor& tensor, const std::string& name, onnx_pb::TensorProto& proto) {
+void write_tensor_header(const Tensor& tensor, const std::string& name, onnx_pb::TensorProto& proto) {
   for (const int64_t dim : tensor.shape()) proto.add_dims(dim);
   proto.set_data_type(static_cast<int32_t>(dtype_to_onnx(tensor.dtype())));
   if (!name.empty()) proto.set_name(name);
+}
+
+void write_tensor(const Tensor& tensor, const std::string& name, onnx_pb::TensorProto& proto) {
+  write_tensor_header(tensor, name, proto);
   proto.set_raw_data(tensor.raw(), static_cast<size_t>(tensor.bytes()));
 }
 

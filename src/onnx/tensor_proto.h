@@ -21,6 +21,7 @@ class ExternalFiles {
  public:
   explicit ExternalFiles(std::filesystem::path folder) : folder_(std::move(folder)) {}
   const MappedFile& open(const std::string& location);
+  const std::map<std::string, MappedFile>& opened() const { return open_; }
 
  private:
   std::filesystem::path folder_;
@@ -33,6 +34,8 @@ Tensor read_tensor(const onnx_pb::TensorProto& proto, const std::string& what, E
                    std::optional<std::span<const std::byte>> payload,
                    const std::shared_ptr<const void>& owner);
 
+// Everything but the elements.
+void write_tensor_header(const Tensor& tensor, const std::string& name, onnx_pb::TensorProto& proto);
 void write_tensor(const Tensor& tensor, const std::string& name, onnx_pb::TensorProto& proto);
 
 }  // namespace octet
