@@ -22,6 +22,11 @@ void CommonArguments::add(CLI::App& app, bool with_threads) {
       ->each([](const std::string& text) { set_memory_limit(parse_size(text)); });
 }
 
+void CommonArguments::add_deterministic(CLI::App& app) {
+  app.add_flag("--deterministic", deterministic,
+               "float convolutions and products give the same bits on every CPU, slower");
+}
+
 RunnerOptions CommonArguments::runner(Progress& progress, std::string label) const {
   return {threads, &progress, std::move(label)};
 }
@@ -32,7 +37,8 @@ void DataArguments::add(CLI::App& app, bool required) {
       ->type_name("PATH");
   app.add_option("--preprocess", preprocess,
                  "how an image becomes a tensor, e.g. \"short=256 crop=224 rgb mean=127.5 std=127.5\"; steps "
-                 "short= stretch= crop= letterbox= interp= rgb bgr gray mean= std= scale=. Default: what the "
+                 "short= stretch= crop= letterbox= multiple= interp= rgb bgr gray mean= std= scale=. "
+                 "Default: what the "
                  "model or engine has stored")
       ->type_name("STEPS");
   app.add_option("--limit", limit, "use the first N samples")

@@ -26,6 +26,9 @@ struct CommonArguments {
 
   void add(CLI::App& app, bool with_threads = true);
   RunnerOptions runner(Progress& progress, std::string label) const;
+  // For commands that run float networks: --deterministic.
+  void add_deterministic(CLI::App& app);
+  bool deterministic = false;
 
  private:
   std::string memory_limit_;

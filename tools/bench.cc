@@ -113,12 +113,12 @@ std::string profile_text(const engine::Model& model, const std::vector<std::stri
 }
 
 void run(const Arguments& arguments) {
-  const engine::Engine engine = open_engine(arguments.engine);
+  const engine::Engine engine = open_engine(arguments.engine, arguments.common.deterministic);
   ThreadPool pool(arguments.common.threads);
   engine::ContextOptions options = engine::default_options();
   options.pool = &pool;
   const std::map<std::string, Shape> shapes = parse_shapes(engine.model(), arguments.shapes);
-  options.shapes = symbols_for(engine.model(), shapes);
+  options.shapes = dimensions_for(engine.model(), shapes);
   engine::Context context(engine, options);
   const std::vector<Tensor> inputs = random_inputs(engine.model(), context, shapes);
   const int64_t batch = inputs.empty() || inputs[0].rank() == 0 ? 1 : inputs[0].shape()[0];
@@ -166,11 +166,12 @@ Command add_bench(CLI::App& root) {
   app->add_option("--warmup", arguments->warmup, "seconds before it")
       ->check(CLI::Range(0.0, 3600.0))
       ->capture_default_str();
-  app->add_option("--shapes", arguments->shapes, "shape of an input with dynamic dimensions; may be repeated")
+  app->add_option("--shapes", arguments->shapes, "shapes of inputs with dynamic dimensions; may be repeated")
       ->allow_extra_args(false)
-      ->type_name("NAME=1x3x224x224");
+      ->type_name("INPUT:1x3x224x224,...");
   app->add_flag("--profile", arguments->profile, "time of each step, its kernel, and why it is not int8");
   arguments->common.add(*app);
+  arguments->common.add_deterministic(*app);
   app->footer("Example:\n  octet bench demo/model.onnx --threads 1 --duration 1");
   return {app, [arguments] { run(*arguments); }};
 }

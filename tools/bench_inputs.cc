@@ -1,31 +1,16 @@
 #include "bench_inputs.h"
 
-#include <charconv>
 #include <random>
 
 #include "arguments.h"
 #include "common.h"
+#include "shapes.h"
 #include "tensor/half.h"
 
 namespace octet::tools {
 namespace {
 
 constexpr uint64_t kSeed = 20240229;
-
-Shape parse_shape(const std::string& text) {
-  Shape shape;
-  const char* at = text.data();
-  const char* end = at + text.size();
-  while (true) {
-    int64_t value = 0;
-    const auto [stop, error] = std::from_chars(at, end, value);
-    if (error != std::errc() || value < 1 || (stop != end && (*stop != 'x' || stop + 1 == end)))
-      throw UsageError(fmt::format("--shapes: '{}' is no shape; expected for instance 1x3x224x224", text));
-    shape.push_back(value);
-    if (stop == end) return shape;
-    at = stop + 1;
-  }
-}
 
 const engine::TensorDef* find_input(const engine::Model& model, const std::string& name) {
   for (int32_t t : model.inputs)
@@ -74,20 +59,20 @@ void fill_random(Tensor& tensor, std::mt19937_64& random) {
 
 std::map<std::string, Shape> parse_shapes(const engine::Model& model, const std::vector<std::string>& texts) {
   std::map<std::string, Shape> shapes;
-  for (const std::string& text : texts) {
-    const auto [name, shape] = split_assignment(text, "--shapes");
-    if (find_input(model, name) == nullptr) {
-      std::string names;
-      for (int32_t t : model.inputs) names += (names.empty() ? "" : ", ") + model.tensors[t].name;
-      throw UsageError(fmt::format("--shapes: the model has no input '{}', only {}", name, names));
+  for (const std::string& text : texts)
+    for (auto& [name, shape] : parse_input_shapes(text, "--shapes")) {
+      if (find_input(model, name) == nullptr) {
+        std::string names;
+        for (int32_t t : model.inputs) names += (names.empty() ? "" : ", ") + model.tensors[t].name;
+        throw UsageError(fmt::format("--shapes: the model has no input '{}', only {}", name, names));
+      }
+      shapes[name] = shape;
     }
-    shapes[name] = parse_shape(shape);
-  }
   return shapes;
 }
 
-std::map<std::string, int64_t> symbols_for(const engine::Model& model,
-                                           const std::map<std::string, Shape>& shapes) {
+std::map<std::string, int64_t> dimensions_for(const engine::Model& model,
+                                              const std::map<std::string, Shape>& shapes) {
   std::map<std::string, int64_t> symbols;
   for (const auto& [name, shape] : shapes) {
     const Dims& dims = find_input(model, name)->shape;

@@ -7,6 +7,7 @@
 #include "command.h"
 #include "common.h"
 #include "onnx/onnx.h"
+#include "shapes.h"
 #include "summary.h"
 
 namespace octet::tools {
@@ -15,7 +16,8 @@ namespace {
 struct Arguments {
   CommonArguments common;
   std::string model, output;
-  bool int8_only = false, verbose = false;
+  ProfileArguments shapes;
+  bool int8_only = false, verbose = false, fp16 = false, bf16 = false, deterministic = false;
 };
 
 engine::Model build_model(const Arguments& arguments) {
@@ -24,6 +26,10 @@ engine::Model build_model(const Arguments& arguments) {
          kind == FileKind::kEngine ? "an engine already" : "no model");
   BuildOptions options;
   options.int8_only = arguments.int8_only;
+  options.profiles = arguments.shapes.profiles();
+  options.deterministic = arguments.deterministic;
+  if (arguments.fp16) options.weights = DType::kFloat16;
+  if (arguments.bf16) options.weights = DType::kBFloat16;
   return build_engine(import_onnx(arguments.model), options);
 }
 
@@ -44,11 +50,26 @@ void print_steps(const engine::Model& model, bool all) {
   print(columns(rows, 4));
 }
 
+// What cannot run is not written. Where nobody chose sizes, the likely ones prove nothing.
+void try_out(const engine::Engine& engine) {
+  const engine::Model& model = engine.model();
+  try {
+    const engine::Context works(engine, engine::default_options());
+  } catch (const Error& e) {
+    if (model.symbols.empty() || !model.profiles.empty()) throw;
+    std::string sizes;
+    for (const engine::Symbol& s : model.symbols)
+      sizes += fmt::format("{}{} = {}", sizes.empty() ? "" : ", ", s.name, s.optimum);
+    note(fmt::format("the engine does not run with {} ({}); --opt-shapes tries it with others", sizes,
+                     e.message()));
+  }
+}
+
 void run(const Arguments& arguments) {
   check_writable(arguments.output, {arguments.model});
   const engine::Engine engine(build_model(arguments));
   const engine::Model& model = engine.model();
-  const engine::Context works(engine, engine::default_options());  // what cannot run is not written
+  try_out(engine);
   {
     const HoldSignals hold;
     engine::save(model, arguments.output);
@@ -77,9 +98,19 @@ Command add_build(CLI::App& root) {
   app->add_option("-o,--output", arguments->output, "the engine")->required()->type_name("ENGINE.octet");
   app->add_flag("--int8-only", arguments->int8_only,
                 "integer inputs, outputs and steps only; refuse what stands in the way");
+  arguments->shapes.add(*app);
+  app->add_flag("--fp16", arguments->fp16, "store float weights as float16: half the size");
+  app->add_flag("--bf16", arguments->bf16,
+                "store float weights as bfloat16, and compute in it where the CPU can")
+      ->excludes("--fp16");
+  app->add_flag("--deterministic", arguments->deterministic,
+                "float convolutions and products give the same bits on every CPU, slower");
   app->add_flag("--verbose", arguments->verbose, "show every step");
   arguments->common.add(*app, /*with_threads=*/false);
-  app->footer("Example:\n  octet build demo/model.onnx -o model.octet");
+  app->footer(
+      "Example:\n  octet build demo/model.onnx -o model.octet\n"
+      "  octet build detector.onnx -o detector.octet --min-shapes input:1x3x160x160 \\\n"
+      "      --opt-shapes input:1x3x320x320 --max-shapes input:4x3x640x640");
   return {app, [arguments] { run(*arguments); }};
 }
 

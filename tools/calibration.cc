@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <set>
 
+#include "base/pages.h"
 #include "common.h"
 #include "onnx/onnx.h"
 #include "passes/canonicalize.h"
@@ -89,11 +90,22 @@ ChannelScaleOptions QuantizationArguments::scale_options() const {
   return options;
 }
 
+void FloatModel::drop_pages() const {
+  for (const MappedFile& file : files) octet::drop_pages(file.bytes());
+}
+
 FloatModel load_float_model(const std::filesystem::path& path) {
   if (const FileKind kind = file_kind(path); kind != FileKind::kModel)
     fail(ErrorCode::kBadFile, "'{}' is {}: expected an ONNX model", path.string(),
          kind == FileKind::kEngine ? "an engine" : "no model");
-  FloatModel model{path, file_hash(path), import_onnx(path)};
+  FloatModel model{path, 0, {}, {}};
+  ImportOptions options;
+  options.files = &model.files;
+  model.graph = import_onnx(path, options);
+  model.hash = file_hash(path);
+  // Weights beside the model are part of it.
+  for (size_t i = 1; i < model.files.size(); ++i)
+    model.hash = model.hash * 0x9e3779b97f4a7c15u + content_hash(model.files[i]);
   refuse_quantized(model.graph, path);
   canonicalize(model.graph);
   return model;

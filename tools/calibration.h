@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "arguments.h"
+#include "base/file.h"
 #include "calibrate/calibrate.h"
 #include "calibrate/channel_scales.h"
 #include "graph/graph.h"
@@ -35,6 +36,10 @@ struct FloatModel {
   std::filesystem::path path;
   uint64_t hash = 0;
   Graph graph;
+  std::vector<MappedFile> files;  // in which its constants lie
+
+  // Gives back the memory of the constants that were read.
+  void drop_pages() const;
 };
 FloatModel load_float_model(const std::filesystem::path& path);
 

@@ -9,6 +9,7 @@
 #include <system_error>
 
 #include "base/file.h"
+#include "base/pages.h"
 #include "build/build.h"
 #include "onnx/onnx.h"
 
@@ -116,20 +117,37 @@ FileKind file_kind(const std::filesystem::path& path) {
 }
 
 uint64_t file_hash(const std::filesystem::path& path) {
-  const MappedFile file(path);
-  return XXH3_64bits(file.bytes().data(), file.bytes().size());
+  return content_hash(MappedFile(path));
 }
 
-engine::Engine open_engine(const std::filesystem::path& path) {
+uint64_t content_hash(const MappedFile& file) {
+  constexpr size_t kPart = size_t{64} << 20;  // of which the memory is given back
+  const std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t*)> state(XXH3_createState(),
+                                                                              XXH3_freeState);
+  XXH3_64bits_reset(state.get());
+  for (auto rest = file.bytes(); !rest.empty();) {
+    const auto part = rest.first(std::min(kPart, rest.size()));
+    XXH3_64bits_update(state.get(), part.data(), part.size());
+    drop_pages(part);
+    rest = rest.subspan(part.size());
+  }
+  return XXH3_64bits_digest(state.get());
+}
+
+engine::Engine open_engine(const std::filesystem::path& path, bool deterministic) {
   switch (file_kind(path)) {
-    case FileKind::kEngine:
-      return engine::Engine::load(path);
+    case FileKind::kEngine: {
+      const engine::Engine engine = engine::Engine::load(path);
+      return deterministic ? engine.deterministic() : engine;
+    }
     case FileKind::kTable:
       fail(ErrorCode::kBadFile, "'{}' is no model: expected an ONNX model or an engine", path.string());
     case FileKind::kModel:
       break;
   }
-  return engine::Engine(build_engine(import_onnx(path)));
+  BuildOptions options;
+  options.deterministic = deterministic;
+  return engine::Engine(build_engine(import_onnx(path), options));
 }
 
 void check_writable(const std::filesystem::path& output,

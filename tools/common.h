@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/file.h"
 #include "calibrate/dataset_runner.h"
 #include "engine/engine.h"
 
@@ -60,9 +61,10 @@ FileKind file_kind(const std::filesystem::path& path);
 
 // 64-bit XXH3 of the content.
 uint64_t file_hash(const std::filesystem::path& path);
+uint64_t content_hash(const MappedFile& file);
 
 // An engine file, or a model built in memory.
-engine::Engine open_engine(const std::filesystem::path& path);
+engine::Engine open_engine(const std::filesystem::path& path, bool deterministic = false);
 
 // Throws Error when `output` cannot be created, or is one of the inputs. Leaves nothing behind.
 void check_writable(const std::filesystem::path& output, std::initializer_list<std::filesystem::path> inputs);

@@ -61,11 +61,11 @@ void run(const Arguments& arguments) {
     throw UsageError("nothing to measure: give --labels, --reference or both");
   std::vector<Label> labels;
   if (!arguments.labels.empty()) labels = read_labels(arguments.labels);
-  const engine::Engine engine = open_engine(arguments.engine);
+  const engine::Engine engine = open_engine(arguments.engine, arguments.common.deterministic);
   std::optional<engine::Engine> reference;
   Metadata reference_metadata;
   if (!arguments.reference.empty()) {
-    reference = open_engine(arguments.reference);
+    reference = open_engine(arguments.reference, arguments.common.deterministic);
     reference_metadata = reference->model().metadata;
   }
   const auto preprocess = arguments.data.choose_preprocess({&engine.model().metadata, &reference_metadata});
@@ -100,6 +100,7 @@ Command add_eval(CLI::App& root) {
                   "engine or ONNX model to compare with: agreement, cosine, SQNR")
       ->type_name("MODEL");
   arguments->common.add(*app);
+  arguments->common.add_deterministic(*app);
   app->footer(
       "Example:\n  octet eval demo/model.onnx --data demo/images/val --labels demo/images/val/labels.txt \\\n"
       "      --preprocess \"short=64 crop=64 rgb mean=127.5 std=127.5\"");

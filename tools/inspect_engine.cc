@@ -33,6 +33,18 @@ Json steps_json(const engine::Model& model, const std::vector<std::string>& kern
   return list;
 }
 
+Json profiles_json(const engine::Model& model) {
+  Json list = Json::array();
+  for (const engine::Profile& profile : model.profiles) {
+    Json entry = Json::object();
+    for (size_t i = 0; i < profile.size(); ++i)
+      entry[model.symbols[i].name] = {
+          {"minimum", profile[i].minimum}, {"optimum", profile[i].optimum}, {"maximum", profile[i].maximum}};
+    list.push_back(std::move(entry));
+  }
+  return list;
+}
+
 std::string steps_text(const engine::Model& model, const std::vector<std::string>& kernels) {
   std::vector<std::vector<std::string>> rows{
       {"step", "kind", "kernel", "precision", "output", "why not int8"}};
@@ -51,8 +63,18 @@ Inspection inspect_engine(const std::filesystem::path& path) {
   const engine::Engine engine = engine::Engine::load(path);
   const engine::Model& model = engine.model();
   const engine::ContextOptions options = engine::default_options();
-  const engine::Context context(engine, options);
-  const std::vector<std::string> kernels = context.step_kernels();
+  // Kernels and memory are those of the optimum; where nobody chose it, it may be a shape that does not run.
+  std::vector<std::string> kernels(model.steps.size());
+  int64_t memory = 0;
+  std::string problem;
+  try {
+    const engine::Context context(engine, options);
+    kernels = context.step_kernels();
+    memory = context.memory_bytes();
+  } catch (const Error& e) {
+    if (model.symbols.empty() || !model.profiles.empty()) throw;
+    problem = e.message();
+  }
   const EngineSummary summary = summarize(model);
 
   Inspection result;
@@ -64,7 +86,9 @@ Inspection inspect_engine(const std::filesystem::path& path) {
                  {"dimensions", Json::array()},
                  {"metadata", model.metadata},
                  {"isa", isa_name(options.isa)},
-                 {"memory_bytes", context.memory_bytes()}};
+                 {"deterministic", model.deterministic},
+                 {"memory_bytes", memory}};
+  if (!problem.empty()) result.json["problem"] = problem;
   result.json["summary"] = summary_json(summary);
   result.json["steps"] = steps_json(model, kernels);
 
@@ -83,9 +107,20 @@ Inspection inspect_engine(const std::filesystem::path& path) {
     rows.push_back(
         {"dimension", fmt::format("{}: {} to {}, best for {}", s.name, s.minimum, s.maximum, s.optimum)});
   }
+  result.json["profiles"] = profiles_json(model);
+  for (size_t p = 0; p < model.profiles.size(); ++p)
+    for (size_t i = 0; i < model.inputs.size(); ++i)
+      rows.push_back({fmt::format("profile {}", p + 1),
+                      model.tensors[model.inputs[i]].name + "  " + engine::profile_texts(model, i)[p]});
+  for (const engine::Equality& e : model.equalities) {
+    result.json["equalities"].push_back({{"a", e.a.text()}, {"b", e.b.text()}, {"node", e.node}});
+    rows.push_back({"needs", fmt::format("{} = {} ({})", e.a.text(), e.b.text(), e.node)});
+  }
   for (const auto& [key, value] : model.metadata) rows.push_back({key, value});
-  rows.push_back({"memory", fmt::format("{} on {}, one thread", size_text(context.memory_bytes()),
-                                        isa_name(options.isa))});
+  if (model.deterministic) rows.push_back({"deterministic", "float steps give the same bits on every CPU"});
+  rows.push_back({"memory", problem.empty() ? fmt::format("{} on {}, one thread", size_text(memory),
+                                                          isa_name(options.isa))
+                                            : "unknown: " + problem});
   result.text = columns(rows, 2, 0) + summary_text(summary) + "steps:\n" + steps_text(model, kernels);
   return result;
 }

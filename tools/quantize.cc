@@ -24,6 +24,7 @@ struct Arguments {
   EffortArguments effort;
   bool method_given = false;
   bool verbose = false;
+  bool external_data = false;
 };
 
 // What --data would be, made up; the preprocessing is chosen where none is known.
@@ -65,6 +66,7 @@ struct Quantized {
   RecipeResult done;
   std::optional<QuantizeReport> report;
   std::vector<FloatNode> float_nodes;
+  bool written = false;  // and `graph` is empty
 };
 
 void check_arguments(const Arguments& arguments) {
@@ -107,6 +109,23 @@ void refuse_nothing(const Placement& placement) {
   fail(ErrorCode::kInvalidArgument, "no node of this model can be quantized{}", why);
 }
 
+void write(const Arguments& arguments, const Quantized& result) {
+  const HoldSignals hold;
+  ExportOptions options;
+  options.external_data = arguments.external_data;
+  export_onnx(result.done.graph, arguments.output, options);
+  if (!arguments.save_table.empty()) save_table(result.calibrated.table, arguments.save_table);
+}
+
+// A large model is written before the report, so that its weights need not be there twice.
+bool is_large(const Graph& graph) {
+  constexpr int64_t kLarge = int64_t{256} << 20;
+  int64_t bytes = 0;
+  for (ValueId v = 0; v < graph.value_slots(); ++v)
+    if (graph.is_constant(v)) bytes += graph.value(v).constant->bytes();
+  return bytes > kLarge;
+}
+
 Quantized quantize(const Arguments& arguments, FloatModel& model, Progress& progress) {
   Quantized result;
   const QuantizeOptions options = arguments.quantization.options();
@@ -145,6 +164,7 @@ Quantized quantize(const Arguments& arguments, FloatModel& model, Progress& prog
   }
   const CalibrationTable& table = result.calibrated.table;
   result.done = quantize_by_recipe(setup, table);
+  model.drop_pages();
   store_metadata(result.done.graph, arguments, table);
   if (arguments.effort.effort == "fast") {
     result.float_nodes = float_nodes(model.graph, result.placement, nullptr);
@@ -153,17 +173,17 @@ Quantized quantize(const Arguments& arguments, FloatModel& model, Progress& prog
   const engine::Engine engine(build_engine(result.done.graph));
   result.float_nodes = float_nodes(model.graph, result.placement, &engine.model());
   if (!setup.data) return result;
+  if (is_large(result.done.graph)) {
+    write(arguments, result);
+    result.written = true;
+    result.done.graph = Graph();
+  }
+  model.drop_pages();
   const auto data = setup.data(kReportSamples);
   const Comparison comparison =
       compare_engines(float_engine, engine, *data, arguments.common.runner(progress, "comparing"));
   result.report = make_report(model.graph, result.done.layers, comparison);
   return result;
-}
-
-void write(const Arguments& arguments, const Quantized& result) {
-  const HoldSignals hold;
-  export_onnx(result.done.graph, arguments.output);
-  if (!arguments.save_table.empty()) save_table(result.calibrated.table, arguments.save_table);
 }
 
 Json json_of(const Arguments& arguments, const Quantized& result, const std::vector<std::string>& warnings) {
@@ -212,9 +232,15 @@ void run(const Arguments& arguments) {
   check_arguments(arguments);
   if (arguments.data.preprocess) Preprocess::parse(*arguments.data.preprocess);
   FloatModel model = load_float_model(arguments.model);
+  for (const MappedFile& file : model.files) {
+    std::error_code error;
+    if (std::filesystem::equivalent(file.path(), arguments.output + ".data", error))
+      throw UsageError(
+          fmt::format("'{}.data' holds the model's weights: give the result another name", arguments.output));
+  }
   const auto progress = terminal_progress(true);
   const Quantized result = quantize(arguments, model, *progress);
-  write(arguments, result);
+  if (!result.written) write(arguments, result);
 
   warn_skipped(result.calibrated.skipped);
   std::vector<std::string> warnings = result.calibrated.problems;
@@ -242,6 +268,8 @@ Command add_quantize(CLI::App& root) {
                   "correcting biases and for the report")
       ->type_name("TABLE");
   app->add_option("--save-table", a->save_table, "also write the calibration table")->type_name("TABLE");
+  app->add_flag("--external-data", a->external_data,
+                "put the constants into OUT.onnx.data beside the model (always so above 2 GB)");
   a->effort.add(*app);
   app->add_flag("--verbose", a->verbose, "report on every layer, not only on the worst");
   a->common.add(*app);

@@ -179,7 +179,7 @@ void run(const Arguments& arguments) {
   if (arguments.inputs.empty() == arguments.data.data.empty())
     throw UsageError("give either --input NAME=FILE.npy for each input, or --data");
   check_folder(arguments.output);
-  const engine::Engine engine = open_engine(arguments.engine);
+  const engine::Engine engine = open_engine(arguments.engine, arguments.common.deterministic);
   const Result result = arguments.inputs.empty() ? run_data(arguments, engine) : run_once(arguments, engine);
   const std::vector<std::string> files = file_names(engine.model());
   write(arguments.output, files, result);
@@ -204,6 +204,7 @@ Command add_run(CLI::App& root) {
       ->type_name("DIR");
   arguments->data.add(*app, /*required=*/false);
   arguments->common.add(*app);
+  arguments->common.add_deterministic(*app);
   app->footer(
       "Example:\n  octet run demo/model.onnx --data demo/images/calib --output outputs \\\n"
       "      --preprocess \"short=64 crop=64 rgb mean=127.5 std=127.5\"");

@@ -7,7 +7,8 @@
 //   std::span<const float> scores = context.output<float>(0);
 //
 // Threads: an Engine never changes; any number of contexts on any threads may share it. A Context is used
-// from one thread at a time. Contexts do not disturb each other.
+// from one thread at a time, also for its shapes. Contexts do not disturb each other: a program that serves
+// many shapes at once has one per thread, each with shapes of its own.
 //
 // Errors: everything that fails throws octet::Error. An object whose member function threw stays usable.
 #pragma once
@@ -74,8 +75,8 @@ struct ContextOptions {
   std::map<std::string, int64_t> dimensions = {};
 };
 
-// The memory and the threads of one inference at a time, for one choice of dimensions. Keeps its engine
-// alive.
+// The memory and the threads of one inference at a time, for one choice of dimensions at a time. Keeps its
+// engine alive.
 class Context {
  public:
   // Chooses kernels for this CPU, or for what the environment variable OCTET_ISA allows. Throws Error for a
@@ -84,6 +85,14 @@ class Context {
   ~Context();
   Context(Context&&) noexcept;
   Context& operator=(Context&&) noexcept;
+
+  // Changes the shapes of the next runs: one for each input, in order, or values of the engine's dimensions
+  // (one that is missing takes its optimum). What depends on shapes is kept for the last four of them, so
+  // that going back costs microseconds; a new one costs about as much as a context, without its memory: that
+  // is sized for the largest shapes that the engine was built for. Inputs must be set again; outputs of
+  // earlier runs are gone. Throws Error, and changes nothing, for shapes that the engine was not built for.
+  void set_shapes(const std::vector<std::vector<int64_t>>& shapes);
+  void set_dimensions(const std::map<std::string, int64_t>& dimensions);
 
   const std::vector<int64_t>& input_shape(size_t index) const;
   // Of the last run; before the first, -1 where only the data decide (how many boxes are found).

@@ -10,14 +10,40 @@
 
 namespace octet {
 
+// Shapes of inputs, by name, that an engine is to serve. All three have the same inputs. An input that is
+// missing keeps its whole range, as far as its dimensions are not those of another.
+struct ShapeProfile {
+  std::map<std::string, Shape> minimum, optimum, maximum;
+};
+
 struct BuildOptions {
   // Integer inputs and outputs and no float step in between; Error names each step that stands in the way.
   bool int8_only = false;
-  // Range of each named dimension; one that is missing gets 0 to 65536 with optimum 1.
-  std::map<std::string, engine::Symbol> symbols;
+  // None: every dimension ranges from 0 to 65536. A dimension that has one size in all of them is no
+  // dimension any more: the engine is static there.
+  std::vector<ShapeProfile> profiles = {};
+  // How large float weights are stored: float32, float16 or bfloat16. Steps widen them when a context is
+  // created; with bfloat16 convolutions and products compute in it where the CPU can.
+  DType weights = DType::kFloat32;
+  // Float convolutions and products in one fixed order: the same bits on every CPU.
+  bool deterministic = false;
 };
 
 // Lowers a graph as import_onnx gives it (it is made canonical first).
 engine::Model build_engine(Graph graph, const BuildOptions& options = {});
+
+// Shapes of `graph`'s inputs as `profiles` has them: dimensions of one size become numbers. Throws Error that
+// names the input where a profile contradicts it or itself.
+void pin_dimensions(Graph& graph, const std::vector<ShapeProfile>& profiles);
+
+// The symbols of the graph's inputs with their ranges; and what `profiles` says about each.
+struct ShapeRanges {
+  std::vector<engine::Symbol> symbols;
+  std::vector<engine::Profile> profiles;
+};
+ShapeRanges shape_ranges(const Graph& graph, const std::vector<ShapeProfile>& profiles);
+
+// Large float weights of steps that compute in float become constants of type `to`.
+void shorten_weights(engine::Model& model, DType to);
 
 }  // namespace octet

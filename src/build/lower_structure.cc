@@ -206,8 +206,8 @@ void lower_generic(LoweringState& l, NodeId id) {
     if (const auto m = moved_value(l, node, Layout::kPlain)) {
       std::vector<int32_t> inputs{m->from};
       for (size_t i = 1; i < node.inputs.size(); ++i)
-        inputs.push_back(node.inputs[i] == kNoId || (pads && i == 2) ? -1
-                                                                     : l.tensor(node.inputs[i], Layout::kPlain));
+        inputs.push_back(
+            node.inputs[i] == kNoId || (pads && i == 2) ? -1 : l.tensor(node.inputs[i], Layout::kPlain));
       if (pads) {
         const auto zero = static_cast<uint8_t>(l.model().tensors[m->from].quant.zero_point[0]);
         inputs.resize(std::max<size_t>(inputs.size(), 3), -1);

@@ -317,7 +317,7 @@ void lower_in_float(LoweringState& l, const NodeGroup& group, const Weighted& w,
                     const std::vector<float>& bias, const std::string& reason) {
   const std::string& name = w.node->name;
   const Layout layout = w.gemm ? Layout::kPlain : Layout::kNhwc;
-  Tensor scaled = w.transposed ? transpose(weights) : weights;
+  Tensor scaled = weights;
   if (w.alpha != 1) {
     scaled = scaled.clone();
     for (float& v : scaled.as<float>()) v *= w.alpha;
@@ -335,6 +335,7 @@ void lower_in_float(LoweringState& l, const NodeGroup& group, const Weighted& w,
   if (!w.gemm) inputs.push_back(r);
   StepDef& step = l.add_step(w.gemm ? "gemm_f32" : "conv_f32", group.root, inputs, {y});
   set_geometry(step, w);
+  if (w.gemm && w.transposed) step.attributes.set("transposed", int64_t{1});
   if (group.activation) set_function(step, *group.activation);
   if (clip_inside) {
     set_function(step, *group.final_clip);

@@ -13,8 +13,6 @@
 namespace octet {
 namespace {
 
-constexpr int64_t kDefaultMaximum = 65536;
-
 bool moves_values(const Graph& graph, NodeId id) {
   const Node& node = graph.node(id);
   const OpDef* op = find_op(node.op, node.domain);
@@ -61,22 +59,13 @@ engine::Model LoweringState::run() {
   add_outputs();
   add_run_symbols();
   if (options_.int8_only) check_int8_only();
+  model_.deterministic = options_.deterministic;
+  shorten_weights(model_, options_.weights);
   return std::move(model_);
 }
 
 void LoweringState::add_inputs() {
-  std::set<std::string> names;
-  const std::function<void(const Dim&)> collect = [&](const Dim& d) {
-    if (d.known()) return;
-    if (d.op() == Dim::Op::kSymbol) {
-      names.insert(d.name());
-      return;
-    }
-    collect(d.left());
-    collect(d.right());
-  };
   for (ValueId v : graph_.inputs()) {
-    for (const Dim& d : dims(v)) collect(d);
     engine::TensorDef def;
     def.name = graph_.value(v).name;
     def.dtype = *graph_.value(v).dtype;
@@ -92,13 +81,9 @@ void LoweringState::add_inputs() {
     const int32_t moved = make(v, DType::kUInt8, Layout::kPlain, *params);
     set_precision(add_step("copy", graph_.consumers(v)[0], {t}, {moved}), "int8");
   }
-  for (const std::string& name : names) {
-    const auto given = options_.symbols.find(name);
-    model_.symbols.push_back(given != options_.symbols.end() ? given->second
-                                                             : engine::Symbol{name, 0, 1, kDefaultMaximum});
-  }
-  for (const auto& [name, symbol] : options_.symbols)
-    if (!names.count(name)) fail(ErrorCode::kInvalidArgument, "the model has no dimension named '{}'", name);
+  ShapeRanges ranges = shape_ranges(graph_, options_.profiles);
+  model_.symbols = std::move(ranges.symbols);
+  model_.profiles = std::move(ranges.profiles);
 }
 
 // Those of tensors' shapes that no input has.
@@ -108,8 +93,10 @@ void LoweringState::add_run_symbols() {
   const std::function<void(const Dim&)> visit = [&](const Dim& d) {
     if (d.known()) return;
     if (d.op() == Dim::Op::kSymbol) {
-      if (names.insert(d.name()).second)
-        model_.symbols.push_back({d.name(), 0, 1, std::numeric_limits<int32_t>::max(), true});
+      if (!names.insert(d.name()).second) return;
+      constexpr engine::SizeRange kAny{0, 1, std::numeric_limits<int32_t>::max()};
+      model_.symbols.push_back({d.name(), kAny.minimum, kAny.optimum, kAny.maximum, true});
+      for (engine::Profile& profile : model_.profiles) profile.push_back(kAny);
       return;
     }
     visit(d.left());
@@ -351,6 +338,10 @@ void strip_borders(Graph& graph) {
 }  // namespace
 
 engine::Model build_engine(Graph graph, const BuildOptions& options) {
+  if (!options.profiles.empty()) {
+    infer_shapes(graph);  // makes one name of those that must be equal
+    pin_dimensions(graph, options.profiles);
+  }
   canonicalize(graph);
   if (options.int8_only) strip_borders(graph);
   return LoweringState(graph, options).run();

@@ -4,26 +4,16 @@
 #include <mutex>
 
 namespace octet {
-namespace {
-
-constexpr size_t kContextsPerWorker = 4;
-
-}  // namespace
-
 engine::Context& ContextCache::get(const engine::Engine& engine, std::span<const Tensor> inputs) {
-  std::vector<Shape> key;
-  for (const Tensor& t : inputs) key.push_back(t.shape());
-  const auto found =
-      std::find_if(entries_.begin(), entries_.end(), [&](const Entry& e) { return e.key == key; });
-  if (found != entries_.end()) {
-    std::rotate(found, found + 1, entries_.end());
-    return *entries_.back().context;
+  std::map<std::string, int64_t> shapes = shapes_for(engine.model(), inputs);
+  if (!context_) {
+    engine::ContextOptions options = engine::default_options();
+    options.shapes = std::move(shapes);
+    context_ = std::make_unique<engine::Context>(engine, options);
+  } else {
+    context_->set_shapes(shapes);
   }
-  engine::ContextOptions options = engine::default_options();
-  options.shapes = shapes_for(engine.model(), inputs);
-  if (entries_.size() == kContextsPerWorker) entries_.erase(entries_.begin());
-  entries_.push_back({std::move(key), std::make_unique<engine::Context>(engine, options)});
-  return *entries_.back().context;
+  return *context_;
 }
 
 DatasetRunner::DatasetRunner(engine::Engine engine, const Dataset& data, RunnerOptions options)
@@ -67,26 +57,9 @@ std::vector<SkippedSample> DatasetRunner::run(const Body& body) {
 }
 
 std::map<std::string, int64_t> shapes_for(const engine::Model& model, std::span<const Tensor> inputs) {
-  std::map<std::string, int64_t> shapes;
-  for (size_t i = 0; i < inputs.size(); ++i) {
-    const engine::TensorDef& def = model.tensors[model.inputs[i]];
-    const Shape& shape = inputs[i].shape();
-    const auto refuse = [&] {
-      fail(ErrorCode::kInvalidArgument, "input '{}' has shape {}, the model expects {}", def.name,
-           to_string(shape), to_string(def.shape));
-    };
-    if (shape.size() != def.shape.size()) refuse();
-    for (size_t d = 0; d < shape.size(); ++d) {
-      const Dim& expected = def.shape[d];
-      if (expected.known() && expected.value() != shape[d]) refuse();
-      if (expected.known() || expected.op() != Dim::Op::kSymbol) continue;
-      const auto [it, fresh] = shapes.emplace(expected.name(), shape[d]);
-      if (!fresh && it->second != shape[d])
-        fail(ErrorCode::kInvalidArgument, "input '{}' has shape {}: dimension '{}' would be both {} and {}",
-             def.name, to_string(shape), expected.name(), it->second, shape[d]);
-    }
-  }
-  return shapes;
+  std::vector<Shape> shapes;
+  for (const Tensor& t : inputs) shapes.push_back(t.shape());
+  return engine::symbols_for(model, shapes);
 }
 
 std::vector<Tensor> order_inputs(const engine::Model& model, const std::map<std::string, Tensor>& named) {

@@ -24,23 +24,18 @@ struct SkippedSample {
   std::string name, reason;
 };
 
-// Single-threaded contexts of one engine by the shapes of the inputs; the least recently used one goes when
-// there are too many. For one thread.
+// A single-threaded context of one engine that takes the shapes of the inputs. For one thread.
 class ContextCache {
  public:
   engine::Context& get(const engine::Engine& engine, std::span<const Tensor> inputs);
 
  private:
-  struct Entry {
-    std::vector<Shape> key;
-    std::unique_ptr<engine::Context> context;
-  };
-  std::vector<Entry> entries_;  // least recently used first
+  std::unique_ptr<engine::Context> context_;
 };
 
 // One single-threaded worker per core takes one sample at a time, so that no result depends on the number of
-// workers. A sample may have any shape that the engine's dimensions allow: a worker keeps a context per
-// shape.
+// workers. A sample may have any shape that the engine's dimensions allow: a worker's context
+// changes between them.
 class DatasetRunner {
  public:
   // Called on a worker's thread for each sample, in any order; `worker` is below workers(). `inputs` are in

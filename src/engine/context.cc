@@ -20,6 +20,15 @@ Engine::Engine(Model model) {
   model_ = std::make_shared<const Model>(std::move(model));
 }
 
+Engine Engine::deterministic() const {
+  Engine other = *this;
+  if (model_->deterministic) return other;
+  Model model = *model_;
+  model.deterministic = true;
+  other.model_ = std::make_shared<const Model>(std::move(model));
+  return other;
+}
+
 ContextOptions default_options() {
   ContextOptions options;
   options.isa = current_isa();
@@ -28,6 +37,9 @@ ContextOptions default_options() {
 
 namespace {
 
+// Shapes whose steps a context keeps ready.
+constexpr size_t kPreparedShapes = 4;
+
 // Of a step whose outputs have no elements.
 class EmptyStep : public Step {
  public:
@@ -35,38 +47,80 @@ class EmptyStep : public Step {
   std::string kernel() const override { return "nothing"; }
 };
 
+// Everything that depends on the shapes; what is late (late.h) depends on the data of the last run as well.
+struct Prepared {
+  explicit Prepared(const Model& model) : late(model) {}
+
+  SymbolValues symbols;
+  std::vector<Shape> shapes;
+  std::vector<std::unique_ptr<Step>> steps;
+  std::vector<int64_t> pieces;
+  LateShapes late;
+  std::vector<std::vector<Shape>> prepared_for;  // of late steps: the shapes of what they touch
+  MemoryPlan plan;
+  int64_t scratch_stride = 0;
+};
+
+SymbolValues complete(const Model& model, const std::map<std::string, int64_t>& given) {
+  SymbolValues symbols;
+  for (const Symbol& s : model.symbols)
+    if (!s.at_run) symbols[s.name] = s.optimum;
+  for (const auto& [name, value] : given) {
+    const auto found = symbols.find(name);
+    if (found == symbols.end())
+      fail(ErrorCode::kInvalidArgument, "the engine has no dimension named '{}'", name);
+    found->second = value;
+  }
+  check_ranges(model, symbols);
+  check_equalities(model, symbols);
+  return symbols;
+}
+
+// Of the largest shapes that the engine was built for, so that a context that changes between shapes
+// allocates once; 0 where nobody chose them.
+int64_t largest_arena(const Model& model, const std::vector<bool>& late) {
+  int64_t bytes = 0;
+  for (const Profile& profile : model.profiles) {
+    SymbolValues symbols;
+    for (size_t i = 0; i < model.symbols.size(); ++i)
+      if (!model.symbols[i].at_run) symbols[model.symbols[i].name] = profile[i].maximum;
+    try {
+      bytes = std::max(bytes, plan_memory(model, concrete_shapes(model, symbols, late), late).bytes);
+    } catch (const Error&) {
+      // No input has these sizes together.
+    }
+  }
+  return bytes;
+}
+
 }  // namespace
 
 struct Context::State {
   Engine engine;
   ContextOptions options;
-  std::vector<Shape> shapes;
-  std::vector<std::unique_ptr<Step>> steps;
-  std::vector<int64_t> pieces;
-  SymbolValues symbols;
-  LateShapes late;
-  std::vector<std::vector<Shape>> prepared_for;  // of late steps: the shapes of what they touch
-  MemoryPlan plan;
+  std::vector<std::unique_ptr<Prepared>> prepared;  // least recently used first
+  Prepared* now = nullptr;
+  std::vector<Tensor> expanded;  // constants that the engine stores in fewer bits than steps read
   Tensor arena, scratch;
-  int64_t scratch_stride = 0;
   std::vector<std::byte*> memory;  // address of each tensor
   std::vector<Tensor> outputs;
   std::mutex error_mutex;
   std::exception_ptr error;
 
-  State(Engine e, const ContextOptions& o) : engine(std::move(e)), options(o), late(engine.model()) {}
+  State(Engine e, const ContextOptions& o) : engine(std::move(e)), options(o) {}
   const Model& model() const { return engine.model(); }
   int threads() const { return options.pool ? options.pool->threads() : 1; }
 
-  void choose_shapes();
-  void prepare_steps();
-  void prepare(size_t index);
-  void reserve_scratch();
+  void set_shapes(const std::map<std::string, int64_t>& given);
+  std::unique_ptr<Prepared> prepare(SymbolValues symbols, Tensor& new_arena, Tensor& new_scratch) const;
+  void prepare_step(Prepared& p, size_t index) const;
+  void reserve_scratch(const Prepared& p, Tensor& memory) const;
   void run_late_step(size_t index);
   void make_outputs(size_t index);
   template <typename Body>
   void name_errors(size_t index, const Body& body) const;  // what `body` throws gets the step's name
-  void allocate();
+  void activate(Prepared& chosen);
+  void expand_constants();
   void bind_inputs(std::span<const Tensor> inputs);
   void bind_outputs();
   void run_step(size_t index);
@@ -75,70 +129,107 @@ struct Context::State {
   void observe(int32_t tensor, const Observer& observer) const;
 };
 
-void Context::State::choose_shapes() {
-  for (const Symbol& s : model().symbols)
-    if (!s.at_run) symbols[s.name] = s.optimum;
-  for (const auto& [name, value] : options.shapes) {
-    const auto found = std::find_if(model().symbols.begin(), model().symbols.end(),
-                                    [&name = name](const Symbol& s) { return s.name == name && !s.at_run; });
-    if (found == model().symbols.end())
-      fail(ErrorCode::kInvalidArgument, "the engine has no dimension named '{}'", name);
-    if (value < found->minimum || value > found->maximum)
-      fail(ErrorCode::kInvalidArgument, "dimension '{}' is {}, but the engine was built for {} to {}", name,
-           value, found->minimum, found->maximum);
-    symbols[name] = value;
+void Context::State::set_shapes(const std::map<std::string, int64_t>& given) {
+  SymbolValues symbols = complete(model(), given);
+  const auto found =
+      std::find_if(prepared.begin(), prepared.end(), [&](const auto& p) { return p->symbols == symbols; });
+  if (found != prepared.end()) {
+    std::rotate(found, found + 1, prepared.end());
+  } else {
+    Tensor new_arena = arena, new_scratch = scratch;
+    auto fresh = prepare(std::move(symbols), new_arena, new_scratch);
+    if (prepared.size() == kPreparedShapes) prepared.erase(prepared.begin());
+    prepared.push_back(std::move(fresh));
+    arena = std::move(new_arena);
+    scratch = std::move(new_scratch);
   }
-  check_equalities(model(), symbols);
-  shapes = concrete_shapes(model(), symbols, late.all());
+  activate(*prepared.back());
 }
 
-void Context::State::prepare_steps() {
-  steps.resize(model().steps.size());
-  pieces.resize(steps.size());
-  prepared_for.resize(steps.size());
-  for (size_t i = 0; i < steps.size(); ++i)
-    if (!late.touches(model().steps[i])) prepare(i);
+std::unique_ptr<Prepared> Context::State::prepare(SymbolValues symbols, Tensor& new_arena,
+                                                  Tensor& new_scratch) const {
+  auto p = std::make_unique<Prepared>(model());
+  p->symbols = std::move(symbols);
+  p->shapes = concrete_shapes(model(), p->symbols, p->late.all());
+  // Before anything else grows with the shapes: here the limit on memory holds.
+  p->plan = plan_memory(model(), p->shapes, p->late.all());
+  const int64_t most = new_arena.defined() ? 0 : largest_arena(model(), p->late.all());
+  if (most > p->plan.bytes) {
+    try {
+      new_arena = Tensor(DType::kUInt8, {most});
+    } catch (const Error&) {
+      // Not enough for the largest shapes; perhaps for these.
+    }
+  }
+  if (!new_arena.defined() || new_arena.bytes() < p->plan.bytes)
+    new_arena = Tensor(DType::kUInt8, {p->plan.bytes});
+  p->steps.resize(model().steps.size());
+  p->pieces.resize(p->steps.size());
+  p->prepared_for.resize(p->steps.size());
+  for (size_t i = 0; i < p->steps.size(); ++i)
+    if (!p->late.touches(model().steps[i])) prepare_step(*p, i);
+  reserve_scratch(*p, new_scratch);
+  return p;
 }
 
-void Context::State::prepare(size_t index) {
+void Context::State::prepare_step(Prepared& p, size_t index) const {
   const StepDef& def = model().steps[index];
   const auto empty = [&](int32_t t) {
-    return std::find(shapes[t].begin(), shapes[t].end(), 0) != shapes[t].end();
+    return std::find(p.shapes[t].begin(), p.shapes[t].end(), 0) != p.shapes[t].end();
   };
   if (std::all_of(def.outputs.begin(), def.outputs.end(), empty))
-    steps[index] = std::make_unique<EmptyStep>();
+    p.steps[index] = std::make_unique<EmptyStep>();
   else
-    steps[index] = find_step_kind(def.kind)(StepSetup(model(), def, shapes, options.isa, threads()));
-  pieces[index] = steps[index]->pieces();
-  scratch_stride = std::max(scratch_stride, round_up(steps[index]->scratch_bytes(), 64));
+    p.steps[index] = find_step_kind(def.kind)(StepSetup(model(), def, p.shapes, options.isa, threads()));
+  p.pieces[index] = p.steps[index]->pieces();
+  p.scratch_stride = std::max(p.scratch_stride, round_up(p.steps[index]->scratch_bytes(), 64));
 }
 
-void Context::State::reserve_scratch() {
-  const int64_t bytes = checked_mul(scratch_stride, threads());
-  if (scratch.count() < bytes) scratch = Tensor(DType::kUInt8, {bytes});
+void Context::State::reserve_scratch(const Prepared& p, Tensor& memory) const {
+  const int64_t bytes = checked_mul(p.scratch_stride, threads());
+  if (!memory.defined() || memory.bytes() < bytes) memory = Tensor(DType::kUInt8, {bytes});
 }
 
-void Context::State::allocate() {
-  reserve_scratch();
+// Float constants that are stored in 16 bits, for the steps that read them when they run.
+void Context::State::expand_constants() {
+  const Model& m = model();
+  expanded.resize(m.tensors.size());
+  for (const StepDef& step : m.steps) {
+    for (size_t i = 0; i < step.inputs.size(); ++i) {
+      const int32_t t = step.inputs[i];
+      if (t < 0 || expanded[t].defined() || !reads_constant(step.kind, i)) continue;
+      const TensorDef& def = m.tensors[t];
+      if (def.storage != Storage::kConstant || def.constant.dtype() == def.dtype) continue;
+      expanded[t] = Tensor(def.dtype, def.constant.shape());
+      const std::vector<float> values = to_float(def.constant);
+      std::copy(values.begin(), values.end(), expanded[t].as<float>().begin());
+    }
+  }
+}
+
+void Context::State::activate(Prepared& chosen) {
+  now = &chosen;
   memory.assign(model().tensors.size(), nullptr);
   auto* base = static_cast<std::byte*>(arena.raw());
   for (size_t t = 0; t < memory.size(); ++t) {
     const TensorDef& def = model().tensors[t];
-    if (def.storage == Storage::kConstant)
-      memory[t] = static_cast<std::byte*>(const_cast<void*>(def.constant.raw()));
-    else if (plan.offset[t] >= 0)
-      memory[t] = base + plan.offset[t];
+    if (def.storage == Storage::kConstant) {
+      const Tensor& values = expanded[t].defined() ? expanded[t] : def.constant;
+      memory[t] = static_cast<std::byte*>(const_cast<void*>(values.raw()));
+    } else if (now->plan.offset[t] >= 0) {
+      memory[t] = base + now->plan.offset[t];
+    }
   }
-  outputs.resize(model().outputs.size());
+  outputs.assign(model().outputs.size(), Tensor());
   bind_outputs();
 }
 
 void Context::State::bind_outputs() {
   for (size_t i = 0; i < outputs.size(); ++i) {
     const int32_t t = model().outputs[i];
-    if (late.late(t)) continue;  // bound when they are made
+    if (now->late.late(t)) continue;  // bound when they are made
     if (outputs[i].count() >= 0 && outputs[i].raw() == memory[t]) continue;
-    outputs[i] = Tensor::view(model().tensors[t].dtype, shapes[t], static_cast<void*>(memory[t]));
+    outputs[i] = Tensor::view(model().tensors[t].dtype, now->shapes[t], static_cast<void*>(memory[t]));
   }
 }
 
@@ -152,10 +243,10 @@ void Context::State::bind_inputs(std::span<const Tensor> inputs) {
     if (inputs[i].dtype() != def.dtype)
       fail(ErrorCode::kInvalidArgument, "input '{}' is {}, expected {}", def.name,
            dtype_name(inputs[i].dtype()), dtype_name(def.dtype));
-    if (inputs[i].shape() != shapes[t])
+    if (inputs[i].shape() != now->shapes[t])
       fail(ErrorCode::kInvalidArgument, "input '{}' has shape {}, expected {}", def.name,
-           to_string(inputs[i].shape()), to_string(shapes[t]));
-    if (plan.offset[t] >= 0) {
+           to_string(inputs[i].shape()), to_string(now->shapes[t]));
+    if (now->plan.offset[t] >= 0) {
       if (inputs[i].bytes() > 0) std::memcpy(memory[t], inputs[i].raw(), inputs[i].bytes());
     } else {
       memory[t] = static_cast<std::byte*>(const_cast<void*>(inputs[i].raw()));
@@ -170,10 +261,10 @@ void Context::State::run_step(size_t index) {
   struct Job {
     State* state;
     Step* step;
-  } job{this, steps[index].get()};
+  } job{this, now->steps[index].get()};
   const auto run = [](void* context, int64_t begin, int64_t end, int thread) {
     auto& [state, step] = *static_cast<Job*>(context);
-    auto* working = static_cast<std::byte*>(state->scratch.raw()) + thread * state->scratch_stride;
+    auto* working = static_cast<std::byte*>(state->scratch.raw()) + thread * state->now->scratch_stride;
     try {
       step->run(state->memory.data(), begin, end, thread, working);
     } catch (...) {
@@ -181,10 +272,10 @@ void Context::State::run_step(size_t index) {
       if (!state->error) state->error = std::current_exception();
     }
   };
-  if (options.pool && pieces[index] > 1)
-    options.pool->run(pieces[index], 1, run, &job);
+  if (options.pool && now->pieces[index] > 1)
+    options.pool->run(now->pieces[index], 1, run, &job);
   else
-    run(&job, 0, pieces[index], 0);
+    run(&job, 0, now->pieces[index], 0);
   if (!error) return;
   const std::exception_ptr raised = std::exchange(error, nullptr);
   name_errors(index, [&] { std::rethrow_exception(raised); });
@@ -205,59 +296,59 @@ void Context::State::name_errors(size_t index, const Body& body) const {
 
 void Context::State::run_late_step(size_t index) {
   const StepDef& def = model().steps[index];
-  if (!std::all_of(def.outputs.begin(), def.outputs.end(), [&](int32_t t) { return late.known(t); }))
+  if (!std::all_of(def.outputs.begin(), def.outputs.end(), [&](int32_t t) { return now->late.known(t); }))
     return make_outputs(index);
-  for (int32_t t : def.inputs) late.settle(t, shapes, memory);  // views of what was made
-  for (int32_t t : def.outputs) late.settle(t, shapes, memory);
+  for (int32_t t : def.inputs) now->late.settle(t, now->shapes, memory);  // views of what was made
+  for (int32_t t : def.outputs) now->late.settle(t, now->shapes, memory);
   std::vector<Shape> touched;
-  for (int32_t t : def.inputs) touched.push_back(t < 0 ? Shape{} : shapes[t]);
-  for (int32_t t : def.outputs) touched.push_back(shapes[t]);
-  if (!steps[index] || prepared_for[index] != touched) {
-    prepare(index);
-    prepared_for[index] = std::move(touched);
-    reserve_scratch();
+  for (int32_t t : def.inputs) touched.push_back(t < 0 ? Shape{} : now->shapes[t]);
+  for (int32_t t : def.outputs) touched.push_back(now->shapes[t]);
+  if (!now->steps[index] || now->prepared_for[index] != touched) {
+    prepare_step(*now, index);
+    now->prepared_for[index] = std::move(touched);
+    reserve_scratch(*now, scratch);
   }
   run_step(index);
 }
 
 void Context::State::make_outputs(size_t index) {
   const StepDef& def = model().steps[index];
-  for (int32_t t : def.inputs) late.settle(t, shapes, memory);
-  steps[index] = prepare_maker(StepSetup(model(), def, shapes, options.isa, threads()));
+  for (int32_t t : def.inputs) now->late.settle(t, now->shapes, memory);
+  now->steps[index] = prepare_maker(StepSetup(model(), def, now->shapes, options.isa, threads()));
   std::vector<Tensor> made;
-  name_errors(index, [&] { made = steps[index]->make(memory.data()); });
+  name_errors(index, [&] { made = now->steps[index]->make(memory.data()); });
   for (size_t i = 0; i < def.outputs.size(); ++i) {
     const int32_t t = def.outputs[i];
     if (made[i].dtype() != model().tensors[t].dtype)
       fail(ErrorCode::kInternal, "step '{}' made {} of the wrong type", def.name, model().tensors[t].name);
-    if (late.late(t))
-      late.learn(t, made[i].shape());
-    else if (made[i].shape() != shapes[t])
+    if (now->late.late(t))
+      now->late.learn(t, made[i].shape());
+    else if (made[i].shape() != now->shapes[t])
       fail(ErrorCode::kInvalidArgument, "step '{}': '{}' came out as {}, expected {}", def.name,
-           model().tensors[t].name, to_string(made[i].shape()), to_string(shapes[t]));
+           model().tensors[t].name, to_string(made[i].shape()), to_string(now->shapes[t]));
   }
   for (size_t i = 0; i < def.outputs.size(); ++i) {
     const int32_t t = def.outputs[i];
-    late.settle(t, shapes, memory);
+    now->late.settle(t, now->shapes, memory);
     if (made[i].bytes() > 0) std::memcpy(memory[t], made[i].raw(), static_cast<size_t>(made[i].bytes()));
   }
 }
 
 template <typename After>
 void Context::State::run_steps(const After& after) {
-  if (late.any()) late.begin(symbols);
-  for (size_t i = 0; i < steps.size(); ++i) {
-    if (late.touches(model().steps[i]))
+  if (now->late.any()) now->late.begin(now->symbols);
+  for (size_t i = 0; i < now->steps.size(); ++i) {
+    if (now->late.touches(model().steps[i]))
       run_late_step(i);
     else
       run_step(i);
     after(i);
   }
-  for (size_t i = 0; late.any() && i < outputs.size(); ++i) {
+  for (size_t i = 0; now->late.any() && i < outputs.size(); ++i) {
     const int32_t t = model().outputs[i];
-    if (!late.late(t)) continue;
-    late.settle(t, shapes, memory);
-    outputs[i] = Tensor::view(model().tensors[t].dtype, shapes[t], static_cast<void*>(memory[t]));
+    if (!now->late.late(t)) continue;
+    now->late.settle(t, now->shapes, memory);
+    outputs[i] = Tensor::view(model().tensors[t].dtype, now->shapes[t], static_cast<void*>(memory[t]));
   }
 }
 
@@ -265,25 +356,38 @@ void Context::State::observe(int32_t tensor, const Observer& observer) const {
   const TensorDef& def = model().tensors[tensor];
   int64_t stride = 0;
   if (def.layout == Layout::kNhwc)
-    stride = natural_pixel_stride(def.dtype, shapes[def.parent >= 0 ? def.parent : tensor][1]);
-  observer({tensor, &def, &shapes[tensor], memory[tensor], stride});
+    stride = natural_pixel_stride(def.dtype, now->shapes[def.parent >= 0 ? def.parent : tensor][1]);
+  observer({tensor, &def, &now->shapes[tensor], memory[tensor], stride});
 }
 
-Context::Context(Engine engine, const ContextOptions& options)
-    : state_(std::make_unique<State>(std::move(engine), options)) {
+namespace {
+
+// Memory that ran out as an Error.
+template <typename F>
+void guarded(const F& body) {
   try {
-    state_->choose_shapes();
-    // Before anything else grows with the shapes: here the limit on memory holds.
-    state_->plan = plan_memory(state_->model(), state_->shapes, state_->late.all());
-    state_->arena = Tensor(DType::kUInt8, {state_->plan.bytes});
-    state_->prepare_steps();
-    state_->allocate();
+    body();
   } catch (const std::bad_alloc&) {
     fail(ErrorCode::kOutOfMemory, "not enough memory for a context of the engine");
   } catch (const std::length_error&) {
     fail(ErrorCode::kOutOfMemory, "not enough memory for a context of the engine");
   }
 }
+
+}  // namespace
+
+Context::Context(Engine engine, const ContextOptions& options)
+    : state_(std::make_unique<State>(std::move(engine), options)) {
+  guarded([&] {
+    state_->expand_constants();
+    state_->set_shapes(options.shapes);
+  });
+}
+
+void Context::set_shapes(const std::map<std::string, int64_t>& values) {
+  guarded([&] { state_->set_shapes(values); });
+}
+
 Context::~Context() = default;
 Context::Context(Context&&) noexcept = default;
 
@@ -301,7 +405,7 @@ void Context::run(std::span<const Tensor> inputs, const Observer& observer) {
 }
 
 void Context::profile(std::span<const Tensor> inputs, std::span<double> seconds) {
-  if (seconds.size() != state_->steps.size())
+  if (seconds.size() != state_->now->steps.size())
     fail(ErrorCode::kInvalidArgument, "profile needs one entry per step");
   state_->bind_inputs(inputs);
   auto last = std::chrono::steady_clock::now();
@@ -317,17 +421,18 @@ const Tensor& Context::output(size_t index) const {
 }
 
 const std::vector<int64_t>& Context::input_shape(size_t index) const {
-  return state_->shapes[state_->model().inputs.at(index)];
+  return state_->now->shapes[state_->model().inputs.at(index)];
 }
 
 int64_t Context::memory_bytes() const {
-  return state_->arena.bytes() + state_->scratch.bytes() + state_->late.bytes();
+  return state_->arena.bytes() + state_->scratch.bytes() + state_->now->late.bytes();
 }
 
 std::vector<std::string> Context::step_kernels() const {
   std::vector<std::string> names;
-  for (size_t i = 0; i < state_->steps.size(); ++i)
-    names.push_back(state_->steps[i] ? state_->steps[i]->kernel() : state_->model().steps[i].kind);
+  const auto& steps = state_->now->steps;
+  for (size_t i = 0; i < steps.size(); ++i)
+    names.push_back(steps[i] ? steps[i]->kernel() : state_->model().steps[i].kind);
   return names;
 }
 

@@ -27,10 +27,19 @@ class Engine {
   static Engine load(const std::filesystem::path& path);
 
   const Model& model() const { return *model_; }
+  // The same engine with float convolutions and products in one fixed order.
+  Engine deterministic() const;
 
  private:
   std::shared_ptr<const Model> model_;
 };
+
+// Values of the symbols that give the inputs (all of them, in order) these shapes. Throws Error that names
+// the input and says what was expected.
+std::map<std::string, int64_t> symbols_for(const Model& model, std::span<const Shape> shapes);
+
+// "1x3x160x160 to 4x3x640x640", one range for each profile, of one input.
+std::vector<std::string> profile_texts(const Model& model, size_t input);
 
 // Writes atomically. The same model gives the same bytes.
 void save(const Model& model, const std::filesystem::path& path);
@@ -63,6 +72,11 @@ class Context {
   Context(Engine engine, const ContextOptions& options);
   ~Context();
   Context(Context&&) noexcept;
+
+  // Other values of the symbols, as ContextOptions::shapes. The last few are kept prepared, so that going
+  // back to them costs little; the arena is shared, and large enough from the beginning for every shape that
+  // the engine was built for. Outputs of earlier runs are gone. After an Error the shapes are what they were.
+  void set_shapes(const std::map<std::string, int64_t>& values);
 
   // Inputs in the order of Model::inputs: plain, of the input's dtype and this context's shapes; read in
   // place. Throws Error when they do not fit (and for data-dependent errors, such as an index out of range).

@@ -92,6 +92,73 @@ ContextOptions with_rows(int64_t rows) {
   return options;
 }
 
+// Shapes that a context changes to give what a context of its own gives.
+TEST_F(EngineFiles, ChangesShapes) {
+  Model m = chain();
+  m.profiles = {{{1, 1, 2}}, {{4, 4, 5}}};
+  save(m, folder_ / "m.octet");
+  const Engine engine = Engine::load(folder_ / "m.octet");
+  ASSERT_EQ(engine.model().profiles.size(), 2u);
+  EXPECT_EQ(engine.model().profiles[1][0].maximum, 5);
+  Context context(engine, default_options());
+  const int64_t memory = context.memory_bytes();
+  for (const int64_t rows : {1, 5, 2, 4, 1, 2, 5, 5, 4}) {
+    context.set_shapes({{"N", rows}});
+    EXPECT_EQ(context.memory_bytes(), memory) << "planned for the largest";
+    const Tensor x = random_rows(rows, static_cast<uint32_t>(rows));
+    context.run(std::span(&x, 1));
+    const auto y = context.output(0).as<float>();
+    const auto in = x.as<float>();
+    EXPECT_EQ(std::vector<float>(y.begin(), y.end()), expected_of({in.begin(), in.end()})) << rows;
+  }
+  for (const int64_t rows : {0, 3, 6}) {
+    try {
+      context.set_shapes({{"N", rows}});
+      ADD_FAILURE() << rows << " rows are in no profile";
+    } catch (const Error& e) {
+      EXPECT_NE(e.message().find("input 'x' has shape " + std::to_string(rows) + "x4"), std::string::npos)
+          << e.message();
+      EXPECT_NE(e.message().find("1x4 to 2x4, or 4x4 to 5x4"), std::string::npos) << e.message();
+    }
+  }
+  EXPECT_EQ(context.input_shape(0), (std::vector<int64_t>{4, 4}));
+  m.profiles[0].push_back({1, 1, 1});
+  EXPECT_THROW(Engine(Model(m)), Error);
+  m.profiles = {{{1, 1, 6}}};
+  EXPECT_THROW(Engine(Model(m)), Error);
+}
+
+TEST_F(EngineFiles, ChecksEqualities) {
+  Model m = chain();
+  m.equalities = {{floor_div(Dim::symbol("N"), 2) * 2, Dim::symbol("N"), "pairs"}};
+  save(m, folder_ / "m.octet");
+  const Engine engine = Engine::load(folder_ / "m.octet");
+  Context context(engine, with_rows(4));
+  try {
+    context.set_shapes({{"N", 3}});
+    ADD_FAILURE();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), ErrorCode::kInvalidArgument);
+    EXPECT_NE(e.message().find("'pairs' needs floor(N/2)*2 and N to be equal"), std::string::npos)
+        << e.message();
+  }
+}
+
+// Weights in float16 are widened wherever a step reads them.
+TEST_F(EngineFiles, WidensShortConstants) {
+  Model m = chain();
+  const Tensor half(DType::kFloat16, {4});
+  m.tensors[1].constant = half;  // zeros
+  save(m, folder_ / "m.octet");
+  const Engine engine = Engine::load(folder_ / "m.octet");
+  EXPECT_EQ(engine.model().tensors[1].constant.dtype(), DType::kFloat16);
+  Context context(engine, with_rows(1));
+  const Tensor x = Tensor::of<float>({1, 4}, {1, -2, 3, -4});
+  context.run(std::span(&x, 1));
+  const auto y = context.output(0).as<float>();
+  EXPECT_EQ(std::vector<float>(y.begin(), y.end()), (std::vector<float>{1, 0, 9, 0}));
+}
+
 TEST(Engine, RunsItsStepsAtEveryShape) {
   const Engine engine(chain());
   for (int64_t rows = 1; rows <= 5; ++rows) {

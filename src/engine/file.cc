@@ -116,8 +116,11 @@ void write_header(const Model& model, Header& header) {
     if (!t.quant.scale.empty())
       quant = fb::CreateQuantDirect(b, t.quant.axis, &t.quant.scale, &t.quant.zero_point);
     int64_t offset = 0;
+    uint8_t stored = 0;
+    if (t.storage == Storage::kConstant && t.constant.dtype() != t.dtype)
+      stored = static_cast<uint8_t>(1 + static_cast<int>(t.constant.dtype()));
     if (t.storage == Storage::kConstant) {
-      const ConstantPlace place = place_of(t.dtype);
+      const ConstantPlace place = place_of(t.constant.dtype());
       offset = round_up(header.data_bytes, place.alignment);
       header.constants.emplace_back(offset, &t.constant);
       header.data_bytes = checked_add(offset, t.constant.bytes() + place.slack);
@@ -129,7 +132,7 @@ void write_header(const Model& model, Header& header) {
     tensors.push_back(fb::CreateTensor(b, shared_name, static_cast<uint8_t>(t.dtype),
                                        static_cast<uint8_t>(t.layout), static_cast<uint8_t>(t.storage),
                                        dims_of, quant, static_cast<uint64_t>(offset), t.parent,
-                                       t.channel_offset));
+                                       t.channel_offset, stored));
   }
   std::vector<flatbuffers::Offset<fb::Step>> steps;
   for (const StepDef& s : model.steps) {
@@ -149,16 +152,42 @@ void write_header(const Model& model, Header& header) {
   std::vector<flatbuffers::Offset<fb::Symbol>> symbols;
   for (const Symbol& s : model.symbols)
     symbols.push_back(fb::CreateSymbolDirect(b, s.name.c_str(), s.minimum, s.optimum, s.maximum, s.at_run));
+  std::vector<flatbuffers::Offset<fb::Profile>> profiles;
+  for (const Profile& p : model.profiles) {
+    std::vector<int64_t> ranges;
+    for (const SizeRange& r : p) ranges.insert(ranges.end(), {r.minimum, r.optimum, r.maximum});
+    profiles.push_back(fb::CreateProfileDirect(b, &ranges));
+  }
   std::vector<flatbuffers::Offset<fb::Equality>> equalities;
   for (const Equality& e : model.equalities)
     equalities.push_back(fb::CreateEqualityDirect(b, dims.add(e.a), dims.add(e.b), e.node.c_str()));
   std::vector<flatbuffers::Offset<fb::Entry>> metadata;
   for (const auto& [key, value] : model.metadata)
     metadata.push_back(fb::CreateEntryDirect(b, key.c_str(), value.c_str()));
-  fb::FinishHeaderBuffer(b, fb::CreateHeaderDirect(b, model.producer.c_str(), &symbols, &dims.nodes(),
-                                                   &tensors, &steps, &model.inputs, &model.outputs, &metadata,
-                                                   static_cast<uint64_t>(header.data_bytes),
-                                                   equalities.empty() ? nullptr : &equalities));
+  fb::FinishHeaderBuffer(
+      b, fb::CreateHeaderDirect(b, model.producer.c_str(), &symbols, &dims.nodes(), &tensors, &steps,
+                                &model.inputs, &model.outputs, &metadata,
+                                static_cast<uint64_t>(header.data_bytes),
+                                equalities.empty() ? nullptr : &equalities,
+                                profiles.empty() ? nullptr : &profiles, model.deterministic));
+}
+
+// The data section, piece by piece: constants, and zeros between them.
+template <typename F>
+void for_each_part(const Header& header, const F& body) {
+  const std::vector<std::byte> zeros(kAlignment * 2);
+  int64_t at = 0;
+  const auto fill_to = [&](int64_t end) {
+    for (; at < end; at += std::min<int64_t>(end - at, static_cast<int64_t>(zeros.size())))
+      body(std::span(zeros).first(std::min<size_t>(end - at, zeros.size())));
+  };
+  for (const auto& [offset, tensor] : header.constants) {
+    fill_to(offset);
+    if (tensor->bytes() == 0) continue;
+    body(std::span(static_cast<const std::byte*>(tensor->raw()), static_cast<size_t>(tensor->bytes())));
+    at += tensor->bytes();
+  }
+  fill_to(header.data_bytes);
 }
 
 template <typename T>
@@ -204,6 +233,15 @@ class Reader {
       m.symbols.push_back({s->name()->str(), s->minimum(), s->optimum(), s->maximum(), s->at_run()});
     }
     read_dims(m.symbols);
+    m.deterministic = header_.deterministic();
+    for (size_t i = 0; header_.profiles() && i < header_.profiles()->size(); ++i) {
+      const std::vector<int64_t> ranges = list(header_.profiles()->Get(i)->ranges());
+      if (ranges.size() != 3 * m.symbols.size()) damaged(name_, "a profile has the wrong size");
+      Profile profile;
+      for (size_t r = 0; r < ranges.size(); r += 3)
+        profile.push_back({ranges[r], ranges[r + 1], ranges[r + 2]});
+      m.profiles.push_back(std::move(profile));
+    }
     for (size_t i = 0; header_.equalities() && i < header_.equalities()->size(); ++i) {
       const auto* e = header_.equalities()->Get(i);
       m.equalities.push_back({dim_at(e->a()), dim_at(e->b()), text(e->node())});
@@ -264,18 +302,22 @@ class Reader {
       def.quant = {def.dtype, t.quant()->axis(), list(t.quant()->scale()), list(t.quant()->zero_point())};
     def.parent = t.parent();
     def.channel_offset = t.channel_offset();
-    if (def.storage == Storage::kConstant) def.constant = read_constant(def, t.offset());
+    if (def.storage == Storage::kConstant) {
+      if (t.stored() > kDTypeCount) damaged(name_, "a constant is stored as an unknown type");
+      const DType stored = t.stored() == 0 ? def.dtype : static_cast<DType>(t.stored() - 1);
+      def.constant = read_constant(def, stored, t.offset());
+    }
     return def;
   }
 
-  octet::Tensor read_constant(const TensorDef& def, uint64_t offset) const {
+  octet::Tensor read_constant(const TensorDef& def, DType dtype, uint64_t offset) const {
     const Shape shape = evaluate(def.shape);
-    const int64_t bytes = dtype_bytes(def.dtype, checked_product(shape));
-    const ConstantPlace place = place_of(def.dtype);
+    const int64_t bytes = dtype_bytes(dtype, checked_product(shape));
+    const ConstantPlace place = place_of(dtype);
     if (offset % place.alignment != 0 || offset > data_.size() ||
         checked_add(bytes, place.slack) > static_cast<int64_t>(data_.size() - offset))
       damaged(name_, "a constant lies outside of the file");
-    return octet::Tensor::view(def.dtype, shape, static_cast<const void*>(data_.data() + offset), owner_);
+    return octet::Tensor::view(dtype, shape, static_cast<const void*>(data_.data() + offset), owner_);
   }
 
   StepDef read_step(const fb::Step& s) const {
@@ -335,19 +377,28 @@ void save(const Model& model, const std::filesystem::path& path) {
   write_header(model, header);
   const auto header_size = static_cast<int64_t>(header.builder.GetSize());
   const int64_t data_start = round_up(kPrefix + header_size, kAlignment);
-  std::vector<std::byte> all(checked_add(data_start, header.data_bytes));
-  std::memcpy(all.data(), kMagic, 8);
-  put(all, 8, kFormat);
-  put(all, 16, static_cast<uint64_t>(all.size()));
-  put(all, 24, static_cast<uint64_t>(header_size));
-  std::memcpy(all.data() + kPrefix, header.builder.GetBufferPointer(), header_size);
-  for (const auto& [offset, tensor] : header.constants) {
-    if (tensor->bytes() > 0) std::memcpy(all.data() + data_start + offset, tensor->raw(), tensor->bytes());
-  }
-  const std::span<const std::byte> bytes(all);
-  put(all, 32, checksum(bytes.first(kHashed), bytes.subspan(kPrefix)));
+  const int64_t total = checked_add(data_start, header.data_bytes);
+  std::vector<std::byte> front(data_start);
+  std::memcpy(front.data(), kMagic, 8);
+  put(front, 8, kFormat);
+  put(front, 16, static_cast<uint64_t>(total));
+  put(front, 24, static_cast<uint64_t>(header_size));
+  std::memcpy(front.data() + kPrefix, header.builder.GetBufferPointer(), header_size);
+  const std::span<const std::byte> bytes(front);
+  // Constants are written from where they lie: twice, since the checksum stands before them.
+  const std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t*)> state(XXH3_createState(),
+                                                                              XXH3_freeState);
+  if (!state) throw std::bad_alloc();
+  XXH3_64bits_reset_withSeed(state.get(), XXH3_64bits(bytes.data(), kHashed));
+  const auto hash = [&](std::span<const std::byte> part) {
+    XXH3_64bits_update(state.get(), part.data(), part.size());
+  };
+  hash(bytes.subspan(kPrefix));
+  for_each_part(header, hash);
+  put(front, 32, static_cast<uint64_t>(XXH3_64bits_digest(state.get())));
   AtomicFile file(path);
   file.write(bytes);
+  for_each_part(header, [&](std::span<const std::byte> part) { file.write(part); });
   file.commit();
 }
 

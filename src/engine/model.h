@@ -26,7 +26,7 @@ struct TensorDef {
   Storage storage = Storage::kArena;
   QuantParams quant;  // of 8-bit tensors; scale is empty otherwise. u8 only: signed tensors are stored with
                       // zero-point + 128
-  Tensor constant;    // of kConstant
+  Tensor constant;    // of kConstant: of this dtype, or a float32 tensor's values in float16 or bfloat16
   // A view of another tensor: kNhwc: the channels [channel_offset, channel_offset + C) of the parent, which
   // has the same N, H, W; kPlain: all of the parent's elements under another shape. The parent stands before
   // it and is not itself a view. -1: none.
@@ -46,12 +46,19 @@ struct StepDef {
   std::vector<std::string> nodes;  // the model's nodes that it computes
 };
 
+struct SizeRange {
+  int64_t minimum = 1, optimum = 1, maximum = 1;
+};
+
 // A named dimension that is chosen when a context is created, or that the data decide (see late.h).
 struct Symbol {
   std::string name;
   int64_t minimum = 1, optimum = 1, maximum = 1;
   bool at_run = false;
 };
+
+// A range for each symbol, in their order. Sizes must lie in one profile together.
+using Profile = std::vector<SizeRange>;
 
 // Sizes that a step needs to be equal; checked when shapes are chosen.
 struct Equality {
@@ -62,6 +69,10 @@ struct Equality {
 struct Model {
   std::string producer;  // "octet 0.1.0"
   std::vector<Symbol> symbols;
+  // What the engine was built for; empty where nobody chose it: then only the symbols' ranges hold. Those
+  // span all profiles, the optimum is the first profile's.
+  std::vector<Profile> profiles;
+  bool deterministic = false;  // float convolutions and products in one fixed order
   std::vector<Equality> equalities;
   std::vector<TensorDef> tensors;
   std::vector<StepDef> steps;

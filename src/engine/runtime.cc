@@ -88,6 +88,16 @@ Context::~Context() = default;
 Context::Context(Context&&) noexcept = default;
 Context& Context::operator=(Context&&) noexcept = default;
 
+void Context::set_dimensions(const std::map<std::string, int64_t>& dimensions) {
+  state_->context->set_shapes(dimensions);
+  state_->inputs.assign(state_->inputs.size(), Tensor());
+  state_->ran = false;
+}
+
+void Context::set_shapes(const std::vector<std::vector<int64_t>>& shapes) {
+  set_dimensions(engine::symbols_for(state_->engine->engine.model(), shapes));
+}
+
 const std::vector<int64_t>& Context::input_shape(size_t index) const {
   state_->input(index);
   return state_->context->input_shape(index);

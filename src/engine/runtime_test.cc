@@ -113,6 +113,28 @@ TEST_F(Runtime, Runs) {
   EXPECT_EQ(moved.output<float>(0)[0], 42);
 }
 
+TEST_F(Runtime, ChangesShapes) {
+  Context context(Engine::load(path()));
+  for (const int64_t n : {1, 7, 2, 64, 7, 3, 4, 5, 6, 1}) {
+    if (n % 2 != 0)
+      context.set_shapes({{n, 3}});
+    else
+      context.set_dimensions({{"N", n}});
+    EXPECT_EQ(context.input_shape(0), (std::vector<int64_t>{n, 3}));
+    EXPECT_EQ(code_of([&] { context.run(); }), ErrorCode::kInvalidArgument) << "inputs are to be set again";
+    const std::vector<float> x(static_cast<size_t>(3 * n), static_cast<float>(n));
+    context.set_input(0, x);
+    context.run();
+    const auto y = context.output<float>(0);
+    EXPECT_EQ(std::vector<float>(y.begin(), y.end()),
+              std::vector<float>(x.size(), static_cast<float>(n + 1)));
+  }
+  EXPECT_EQ(code_of([&] { context.set_shapes({{65, 3}}); }), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(code_of([&] { context.set_shapes({{1, 4}}); }), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(code_of([&] { context.set_shapes({}); }), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(context.input_shape(0), (std::vector<int64_t>{1, 3}));
+}
+
 TEST_F(Runtime, SharesAnEngineBetweenThreads) {
   const Engine engine = Engine::load(path());
   const auto work = [&](int64_t n, int threads) {

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "base/checked.h"
+#include "engine/engine.h"
 #include "engine/late.h"
 #include "engine/steps/step.h"
 
@@ -36,7 +37,10 @@ void validate_tensor(const Model& model, size_t index) {
   }
   if (t.storage == Storage::kConstant) {
     require(t.layout == Layout::kPlain && t.parent < 0, "constant '{}' is not plain", t.name);
-    require(t.constant.defined() && t.constant.dtype() == t.dtype, "constant '{}' has no data", t.name);
+    const DType stored = t.constant.dtype();
+    const bool shortened =
+        t.dtype == DType::kFloat32 && (stored == DType::kFloat16 || stored == DType::kBFloat16);
+    require(t.constant.defined() && (stored == t.dtype || shortened), "constant '{}' has no data", t.name);
     require(all_known(t.shape), "constant '{}' has a shape that is not known", t.name);
     require(evaluate(t.shape) == t.constant.shape(), "constant '{}' has the wrong size", t.name);
   }
@@ -119,6 +123,19 @@ void validate(const Model& model) {
     require(names.insert(s.name).second, "dimension '{}' is declared twice", s.name);
   }
 
+  for (const Profile& profile : model.profiles) {
+    require(profile.size() == model.symbols.size(), "a profile has {} ranges for {} dimensions",
+            profile.size(), model.symbols.size());
+    for (size_t i = 0; i < profile.size(); ++i) {
+      const SizeRange& r = profile[i];
+      const Symbol& s = model.symbols[i];
+      require(s.minimum <= r.minimum && r.minimum <= r.optimum && r.optimum <= r.maximum &&
+                  r.maximum <= s.maximum,
+              "a profile has the range {}..{}..{} for dimension '{}'", r.minimum, r.optimum, r.maximum,
+              s.name);
+    }
+  }
+
   std::vector<bool> written(count, false);
   const auto root = [&](int32_t t) { return model.tensors[t].parent >= 0 ? model.tensors[t].parent : t; };
   for (int32_t t : model.inputs) {
@@ -161,6 +178,100 @@ void validate(const Model& model) {
     require(def.layout == Layout::kPlain, "output '{}' is not plain", def.name);
     require(def.storage == Storage::kConstant || written[root(t)], "output '{}' is never written", def.name);
   }
+}
+
+namespace {
+
+std::vector<Profile> all_profiles(const Model& model) {
+  if (!model.profiles.empty()) return model.profiles;
+  Profile only;
+  for (const Symbol& s : model.symbols) only.push_back({s.minimum, s.optimum, s.maximum});
+  return {only};
+}
+
+bool holds(const Model& model, const Profile& profile, const Dims& dims, const SymbolValues& symbols) {
+  for (const Dim& dim : dims) {
+    if (dim.op() != Dim::Op::kSymbol) continue;
+    for (size_t i = 0; i < profile.size(); ++i) {
+      const int64_t value = symbols.at(model.symbols[i].name);
+      if (model.symbols[i].name == dim.name() && (value < profile[i].minimum || value > profile[i].maximum))
+        return false;
+    }
+  }
+  return true;
+}
+
+std::string joined(const std::vector<std::string>& parts) {
+  std::string text;
+  for (const std::string& part : parts) text += (text.empty() ? "" : ", or ") + part;
+  return text;
+}
+
+}  // namespace
+
+std::vector<std::string> profile_texts(const Model& model, size_t input) {
+  const Dims& dims = model.tensors[model.inputs.at(input)].shape;
+  std::vector<std::string> texts;
+  for (const Profile& profile : all_profiles(model)) {
+    SymbolValues low, high;
+    for (size_t i = 0; i < profile.size(); ++i) {
+      low[model.symbols[i].name] = profile[i].minimum;
+      high[model.symbols[i].name] = profile[i].maximum;
+    }
+    const Shape first = evaluate(dims, low), last = evaluate(dims, high);
+    texts.push_back(first == last ? to_string(first) : to_string(first) + " to " + to_string(last));
+  }
+  return texts;
+}
+
+void check_ranges(const Model& model, const SymbolValues& symbols) {
+  const std::vector<Profile> profiles = all_profiles(model);
+  const auto all = [&](const Profile& profile) {
+    for (const int32_t t : model.inputs)
+      if (!holds(model, profile, model.tensors[t].shape, symbols)) return false;
+    return true;
+  };
+  for (const Profile& profile : profiles)
+    if (all(profile)) return;
+  for (size_t i = 0; i < model.inputs.size(); ++i) {
+    const TensorDef& def = model.tensors[model.inputs[i]];
+    bool fits = false;
+    for (const Profile& profile : profiles) fits = fits || holds(model, profile, def.shape, symbols);
+    if (!fits)
+      fail(ErrorCode::kInvalidArgument,
+           "input '{}' has shape {}, but the engine was built for {}: build it with other --min-shapes and "
+           "--max-shapes",
+           def.name, to_string(evaluate(def.shape, symbols)), joined(profile_texts(model, i)));
+  }
+  fail(ErrorCode::kInvalidArgument, "the inputs' shapes fit none of the engine's {} profiles together",
+       profiles.size());
+}
+
+std::map<std::string, int64_t> symbols_for(const Model& model, std::span<const Shape> shapes) {
+  if (shapes.size() != model.inputs.size())
+    fail(ErrorCode::kInvalidArgument, "{} shapes given, the model has {} inputs", shapes.size(),
+         model.inputs.size());
+  std::map<std::string, int64_t> symbols;
+  for (size_t i = 0; i < shapes.size(); ++i) {
+    const TensorDef& def = model.tensors[model.inputs[i]];
+    const Shape& shape = shapes[i];
+    const auto refuse = [&] {
+      fail(ErrorCode::kInvalidArgument, "input '{}' has shape {}, the model expects {}", def.name,
+           to_string(shape), to_string(def.shape));
+    };
+    if (shape.size() != def.shape.size()) refuse();
+    for (size_t d = 0; d < shape.size(); ++d) {
+      const Dim& expected = def.shape[d];
+      if (expected.known() && expected.value() != shape[d]) refuse();
+      if (expected.known() || expected.op() != Dim::Op::kSymbol) continue;
+      const auto [it, fresh] = symbols.emplace(expected.name(), shape[d]);
+      if (!fresh && it->second != shape[d])
+        fail(ErrorCode::kInvalidArgument,
+             "input '{}' has shape {}: dimension '{}' would be both {} and {}, and the model needs one size",
+             def.name, to_string(shape), expected.name(), it->second, shape[d]);
+    }
+  }
+  return symbols;
 }
 
 void check_equalities(const Model& model, const SymbolValues& symbols) {

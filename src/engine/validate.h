@@ -9,6 +9,9 @@ namespace octet::engine {
 // depends on concrete shapes is checked by each step when a context is created.
 void validate(const Model& model);
 
+// Throws Error(kInvalidArgument) that names the input where no profile has these sizes.
+void check_ranges(const Model& model, const SymbolValues& symbols);
+
 // Throws Error(kInvalidArgument) that names the node where sizes that must be equal differ.
 void check_equalities(const Model& model, const SymbolValues& symbols);
 

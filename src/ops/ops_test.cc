@@ -210,6 +210,31 @@ TEST(Ops, MoreShapes) {
             std::string::npos);
 }
 
+TEST(Ops, SizesThatMustBeEqualBecomeOne) {
+  Graph g;
+  const Dim h = Dim::symbol("H");
+  const ValueId small = g.add_input("small", DType::kFloat32, {Dim::symbol("A"), floor_div(h, 2)});
+  const ValueId large = g.add_input("large", DType::kFloat32, {Dim::symbol("B"), h});
+  const ValueId twice = g.add_op("Concat", "twice", {small, small}, "twice", [] {
+    Attributes a;
+    a.set("axis", int64_t{1});
+    return a;
+  }());
+  const ValueId sum = g.add_op("Add", "sum", {twice, large}, "sum");
+  const ValueId again = g.add_op("Mul", "again", {twice, sum}, "again");
+  g.mark_output(again);
+  infer_shapes(g);
+  EXPECT_EQ(to_string(*g.value(large).shape), "AxH");
+  EXPECT_EQ(to_string(*g.value(twice).shape), "AxH");
+  EXPECT_EQ(to_string(*g.value(again).shape), "AxH");
+  ASSERT_EQ(g.equalities.size(), 1u);
+  EXPECT_EQ(g.equalities[0].a.text(), "floor(H/2)*2");
+  EXPECT_EQ(g.equalities[0].b.text(), "H");
+  EXPECT_EQ(g.equalities[0].node, "sum");
+  infer_shapes(g);
+  EXPECT_EQ(g.equalities.size(), 1u) << "the same when it is done again";
+}
+
 TEST(Ops, VerifyListsEverything) {
   One one;
   one.input({1, 3, 8, 8}).run("MaxPool", with({{"kernel_shape", Ints{0, 2}}, {"colour", int64_t{1}}}));

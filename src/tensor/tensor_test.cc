@@ -138,6 +138,15 @@ TEST(Dims, Simplify) {
   EXPECT_EQ(min(n, n), n);
   EXPECT_FALSE(n == h);
   EXPECT_EQ((floor_div(h + 1, 2)).text(), "floor((H+1)/2)");
+  // A stack of convolutions with stride 2.
+  Dim side = h;
+  for (int i = 0; i < 5; ++i) side = floor_div(side + 2 - 3, 2) + 1;
+  EXPECT_EQ(side.text(), "floor((H+31)/32)");
+  EXPECT_EQ(floor_div(h + 7, 4) - floor_div(h - 1, 4), Dim(2));
+  EXPECT_EQ(max(min(n, 512), 0), min(n, 512));
+  EXPECT_EQ(replace(min(n + h * 2, h) + 1, h * 2, n), min(n * 2, h) + 1);
+  EXPECT_TRUE(nonnegative(floor_div(n * h + 3, 2)));
+  EXPECT_FALSE(nonnegative(n - 1));
   EXPECT_EQ((h - 3).text(), "H-3");
   EXPECT_EQ((h * (n + 1)).text(), "H*(N+1)");
 }

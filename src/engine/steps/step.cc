@@ -19,6 +19,11 @@ PrepareStep find_step_kind(std::string_view kind) {
   return nullptr;
 }
 
+bool reads_constant(std::string_view kind, size_t index) {
+  const bool weighted = kind == "conv_f32" || kind == "gemm_f32";
+  return !weighted || (index != 1 && index != 2);
+}
+
 int64_t natural_pixel_stride(DType dtype, int64_t channels) {
   return dtype_bits(dtype) == 8 ? round_up(channels, 4) : channels;
 }
@@ -29,7 +34,7 @@ int64_t Operand::count() const {
 
 StepSetup::StepSetup(const Model& model, const StepDef& def, std::span<const Shape> shapes, Isa isa,
                      int threads)
-    : def_(def), isa_(isa), threads_(threads) {
+    : def_(def), isa_(isa), threads_(threads), deterministic_(model.deterministic) {
   const auto operand = [&](int32_t index) {
     Operand o;
     if (index < 0) return o;
@@ -104,6 +109,11 @@ const Tensor& constant_of(const StepSetup& setup, size_t i, DType dtype, int64_t
 }  // namespace
 
 std::span<const float> StepSetup::floats(size_t i, int64_t count) const {
+  const Operand& o = input(i);
+  if (o.constant() && o.def->constant.dtype() != o.def->dtype) {
+    constant_of(*this, i, DType::kFloat32, count);
+    return converted_.emplace_back(to_float(o.def->constant));
+  }
   return constant_of(*this, i, DType::kFloat32, count).as<float>();
 }
 

@@ -1,6 +1,7 @@
 // The form of a step once a context exists: checked, bound to a kernel, ready to run without allocation.
 #pragma once
 
+#include <deque>
 #include <memory>
 #include <span>
 #include <string>
@@ -52,6 +53,7 @@ class StepSetup {
   const Attributes& attributes() const { return def_.attributes; }
   Isa isa() const { return isa_; }
   int threads() const { return threads_; }
+  bool deterministic() const { return deterministic_; }
 
   void expect_arity(size_t min_inputs, size_t max_inputs, size_t outputs) const;
   const Operand& input(size_t i) const;  // must be present
@@ -64,7 +66,8 @@ class StepSetup {
   void expect_dtype(const Operand& operand, DType dtype) const;
   void expect_nhwc(const Operand& operand, DType dtype) const;  // rank 4, channels last
   void expect_same_shape(const Operand& a, const Operand& b) const;
-  // Elements of a constant of exactly `count` entries.
+  // Elements of a constant of exactly `count` entries; of one that is stored in 16 bits while this object
+  // lives.
   std::span<const float> floats(size_t i, int64_t count) const;
   std::span<const int32_t> ints(size_t i, int64_t count) const;
   std::span<const std::byte> bytes(size_t i, int64_t count) const;
@@ -84,6 +87,8 @@ class StepSetup {
   std::vector<Operand> inputs_, outputs_;
   Isa isa_;
   int threads_;
+  bool deterministic_;
+  mutable std::deque<std::vector<float>> converted_;
 };
 
 using PrepareStep = std::unique_ptr<Step> (*)(const StepSetup& setup);
@@ -95,6 +100,8 @@ PrepareStep find_step_kind(std::string_view kind);
 // no shapes.
 bool makes_outputs(const StepDef& def);
 std::unique_ptr<Step> prepare_maker(const StepSetup& setup);
+// Whether steps of the kind read a constant at input `index` when they run, not only when they are prepared.
+bool reads_constant(std::string_view kind, size_t index);
 
 // Elements between pixels of an NHWC tensor that is not a view: 8-bit tensors are padded to whole groups of
 // four channels.
