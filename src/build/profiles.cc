@@ -102,7 +102,7 @@ ShapeRanges shape_ranges(const Graph& graph, const std::vector<ShapeProfile>& pr
     const Dims& dims = *graph.value(input).shape;
     for (size_t d = 0; d < dims.size(); ++d)
       if (dims[d].op() == Dim::Op::kSymbol)
-        symbols.try_emplace(dims[d].name(), SizeRange{1, likely_size(dims.size(), d), kMaximum});
+        symbols.try_emplace(dims[d].name(), SizeRange{0, likely_size(dims.size(), d), kMaximum});
   }
   ShapeRanges result;
   for (const ShapeProfile& profile : profiles) {

@@ -114,7 +114,7 @@ struct Context::State {
   void set_shapes(const std::map<std::string, int64_t>& given);
   std::unique_ptr<Prepared> prepare(SymbolValues symbols, Tensor& new_arena, Tensor& new_scratch) const;
   void prepare_step(Prepared& p, size_t index) const;
-  void reserve_scratch(const Prepared& p, Tensor& memory) const;
+  void reserve_scratch(const Prepared& p, Tensor& space) const;
   void run_late_step(size_t index);
   void make_outputs(size_t index);
   template <typename Body>
@@ -185,9 +185,9 @@ void Context::State::prepare_step(Prepared& p, size_t index) const {
   p.scratch_stride = std::max(p.scratch_stride, round_up(p.steps[index]->scratch_bytes(), 64));
 }
 
-void Context::State::reserve_scratch(const Prepared& p, Tensor& memory) const {
+void Context::State::reserve_scratch(const Prepared& p, Tensor& space) const {
   const int64_t bytes = checked_mul(p.scratch_stride, threads());
-  if (!memory.defined() || memory.bytes() < bytes) memory = Tensor(DType::kUInt8, {bytes});
+  if (!space.defined() || space.bytes() < bytes) space = Tensor(DType::kUInt8, {bytes});
 }
 
 // Float constants that are stored in 16 bits, for the steps that read them when they run.

@@ -193,9 +193,9 @@ bool holds(const Model& model, const Profile& profile, const Dims& dims, const S
   for (const Dim& dim : dims) {
     if (dim.op() != Dim::Op::kSymbol) continue;
     for (size_t i = 0; i < profile.size(); ++i) {
-      const int64_t value = symbols.at(model.symbols[i].name);
-      if (model.symbols[i].name == dim.name() && (value < profile[i].minimum || value > profile[i].maximum))
-        return false;
+      if (model.symbols[i].name != dim.name()) continue;
+      const int64_t value = symbols.at(dim.name());
+      if (value < profile[i].minimum || value > profile[i].maximum) return false;
     }
   }
   return true;
