@@ -16,7 +16,8 @@ constexpr double kPi = 3.14159265358979323846;
 // splitmix64, and what is drawn from it.
 class Draw {
  public:
-  explicit Draw(uint64_t seed) : state_(seed * 0x9e3779b97f4a7c15u + 1) {}
+  // Streams of different seeds must not be parts of one another.
+  explicit Draw(uint64_t seed) : state_(seed) { state_ = bits() ^ 0x5851f42d4c957f2du; }
 
   uint64_t bits() {
     state_ += 0x9e3779b97f4a7c15u;
@@ -59,7 +60,7 @@ cv::Mat background(Draw& draw) {
   cv::Mat image(kSize, kSize, CV_32FC3, cv::Scalar::all(mean));
   for (int axis = 0; axis < 3; ++axis) {
     const cv::Mat noise = pink_noise(draw);
-    const double strength = axis == 0 ? deviation : deviation * draw.uniform(0.1, 0.4);
+    const double strength = axis == 0 ? deviation : deviation * draw.uniform(0.05, 0.25);
     for (int y = 0; y < kSize; ++y)
       for (int x = 0; x < kSize; ++x)
         for (int c = 0; c < 3; ++c)

@@ -34,6 +34,12 @@ TEST(Synthetic, ImagesAreNatural) {
     cv::meanStdDev(image, mean, deviation);
     EXPECT_GT(deviation[0], 10);
   }
+  // No image is another one shifted: two have next to nothing in common.
+  for (uint64_t i = 1; i < 4; ++i) {
+    cv::Mat same;
+    cv::compare(synthetic_image(0), synthetic_image(i), same, cv::CMP_EQ);
+    EXPECT_LT(cv::mean(same)[1], 255 * 0.1) << i;
+  }
   EXPECT_LT(near, 0.25 * far);  // white noise has the same at every distance
   EXPECT_EQ(means.size(), 12u);
 }
