@@ -16,6 +16,9 @@ namespace {
 constexpr int64_t kAnalyticSamples = 32;
 constexpr int64_t kHeldBack = 5;  // every fifth sample
 constexpr int64_t kFewest = 10;   // samples that --effort best needs
+// Decibels that scales per channel must promise on made-up images: these leave channels of late layers silent
+// that real images use, whose scales would then clip.
+constexpr double kSyntheticGain = 12;
 
 const std::vector<std::string> kStages{"bias-correction", "gptq", "refit"};
 
@@ -65,6 +68,7 @@ RecipeResult follow(const RecipeSetup& setup, const CalibrationTable& found, con
   if (setup.synthetic) {  // real images differ from these by more than these from each other
     scales.room = 0;
     scales.stretch = 2;
+    scales.least_gain_db = kSyntheticGain;
   }
   result.graph = setup.model.graph;
   result.scales = choose_activation_params(setup.model.graph, setup.placement, options, table, scales);
