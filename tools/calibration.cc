@@ -61,6 +61,8 @@ void QuantizationArguments::add(CLI::App& app, bool whole) {
       ->check(CLI::IsMember({"auto", "tensor", "channel"}))
       ->capture_default_str();
   app.add_flag("--weights-per-tensor", weights_per_tensor, "one scale per weight tensor, not per channel");
+  app.add_flag("--input-bytes", input_bytes,
+               "the model takes images as uint8 [N,C,H,W], before mean, std and scale of the preprocessing");
   app.add_flag("--quantize-outputs", quantize_outputs,
                "the network's outputs are 8-bit too, for build --int8-only");
 }

@@ -22,6 +22,7 @@ struct QuantizationArguments {
   std::string activation_scales = "auto";
   bool weights_per_tensor = false;
   bool quantize_outputs = false;
+  bool input_bytes = false;  // of quantize
   std::vector<std::string> include, exclude;
 
   // calibrate has no use for the options on the form of the result.

@@ -19,9 +19,6 @@ namespace octet::tools {
 
 using Json = nlohmann::ordered_json;
 
-// Key of the preprocessing in the metadata of models and engines.
-inline constexpr char kPreprocessKey[] = "octet.preprocess";
-
 // A command line that contradicts itself; ends with exit status 2.
 class UsageError : public Error {
  public:

@@ -197,6 +197,7 @@ Json json_of(const Arguments& arguments, const Quantized& result, const std::vec
             {"skipped", result.calibrated.skipped.size()},
             {"quantized_nodes", result.done.layers.size()},
             {"corrected_biases", result.done.corrected},
+            {"image_grid", result.done.image_grid},
             {"activation_scales", scales_json(result.done.scales)}};
   if (result.report) {
     json["sqnr_db"] = db_json(result.report->all_outputs.sqnr_db());
@@ -219,6 +220,10 @@ void print_text(const Arguments& arguments, const Quantized& result) {
                     plural(static_cast<int64_t>(table.samples), "sample"),
                     plural(result.done.corrected, "layer")));
   print(scales_text(result.done.scales, arguments.verbose));
+  if (result.done.image_grid)
+    print(arguments.quantization.input_bytes
+              ? "the input takes the images' bytes\n"
+              : "the input is quantized to the images' bytes: nothing is lost there\n");
   print(corrections_text(result.done));
   if (result.report) print(report_text(*result.report, arguments.verbose));
   if (result.float_nodes.empty()) return;

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "build/build.h"
+#include "calibrate/image_input.h"
 #include "correct/bias_correction.h"
 #include "correct/layer_data.h"
 #include "report/compare.h"
@@ -58,6 +59,13 @@ CalibrationTable with_minmax(CalibrationTable table) {
   return table;
 }
 
+// The mean of each channel that the layers will see. (Values that the input is moved to keep theirs.)
+void shift_means(ChannelMeans& means, const std::string& input, const std::vector<float>& offset) {
+  const auto found = means.find(input);
+  for (size_t c = 0; found != means.end() && c < std::min(offset.size(), found->second.size()); ++c)
+    found->second[c] += offset[c];
+}
+
 RecipeResult follow(const RecipeSetup& setup, const CalibrationTable& found, const Recipe& recipe,
                     const Dataset* data, const std::string& label) {
   RecipeResult result;
@@ -72,7 +80,18 @@ RecipeResult follow(const RecipeSetup& setup, const CalibrationTable& found, con
   }
   result.graph = setup.model.graph;
   result.scales = choose_activation_params(setup.model.graph, setup.placement, options, table, scales);
-  const ActivationParams& params = result.scales.params;
+  ActivationParams& params = result.scales.params;
+  std::optional<ImageInput> image;
+  if (!table.preprocess.empty())
+    image =
+        use_image_grid(result.graph, setup.placement, options, Preprocess::parse(table.preprocess), params);
+  result.image_grid = image.has_value();
+  if (image) fold_image_offset(result.graph, setup.placement, options, *image);
+  if (setup.quantization.input_bytes && !image)
+    fail(
+        ErrorCode::kInvalidArgument,
+        "--input-bytes: the model's input is no image, or its preprocessing is not affine by channel, or the "
+        "target has no scales per channel");
   const SequentialOptions sequential = sequential_options(setup, recipe);
   const bool side_by_side =
       data != nullptr && setup.effort.effort != "fast" && (sequential.bias || sequential.gptq);
@@ -87,13 +106,17 @@ RecipeResult follow(const RecipeSetup& setup, const CalibrationTable& found, con
       means = observe_channel_means(setup.engine, some, weighted_inputs(setup.model.graph, setup.placement),
                                     setup.common.runner(setup.progress, label));
     }
+    if (image) shift_means(means, setup.model.graph.value(image->value).name, image->offset);
     result.corrected = correct_biases(result.graph, setup.placement, options, params, means);
   }
   result.layers = insert_qdq(result.graph, setup.placement, options, params);
-  if (!side_by_side) return result;
-  result.sequential = correct_sequentially(result.graph, setup.model.graph, setup.engine, *data, sequential,
-                                           setup.common.runner(setup.progress, label));
-  for (const LayerCorrection& layer : result.sequential->layers) result.corrected += layer.bias;
+  if (image) add_image_offset(result.graph, *image);
+  if (side_by_side) {
+    result.sequential = correct_sequentially(result.graph, setup.model.graph, setup.engine, *data, sequential,
+                                             setup.common.runner(setup.progress, label));
+    for (const LayerCorrection& layer : result.sequential->layers) result.corrected += layer.bias;
+  }
+  if (setup.quantization.input_bytes) take_image_bytes(result.graph, *image);
   return result;
 }
 

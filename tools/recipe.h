@@ -56,7 +56,8 @@ struct RecipeResult {
   Graph graph;
   ChosenParams scales;
   std::vector<QuantizedLayer> layers;
-  int corrected = 0;  // biases
+  int corrected = 0;        // biases
+  bool image_grid = false;  // the input's grid is that of the images' bytes
   std::optional<SequentialReport> sequential;
   std::vector<TriedRecipe> tried;  // by --effort best, best first
 };

@@ -102,10 +102,6 @@ std::optional<Saturation> saturation_of(const ActivationSpec& spec, const QuantP
   return first;
 }
 
-namespace {
-
-// Elements of a constant that is one number, or one per channel of a rank-4 value, in a form that binary_f32
-// takes.
 std::optional<Tensor> channel_constant(const LoweringState& l, ValueId value, const Dims& full) {
   const auto t = l.constant_floats(value);
   if (!t || t->dtype() != DType::kFloat32) return {};
@@ -118,8 +114,6 @@ std::optional<Tensor> channel_constant(const LoweringState& l, ValueId value, co
   if (!fits) return {};
   return t->reshaped({channels});
 }
-
-}  // namespace
 
 bool lower_binary(LoweringState& l, NodeId id, ValueId value) {
   const Node& node = l.graph().node(id);

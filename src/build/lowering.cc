@@ -155,6 +155,8 @@ void LoweringState::lower(NodeId id) {
   if (done_.count(id)) return;
   if (const NodeGroup* group = groups_.find(id)) {
     if (group->nodes.back() != id) return;
+    const auto reader = only_consumer(graph_, group->output);
+    if (reader && graph_.node(*reader).is("QuantizeLinear") && quantize_offset(graph_.node(*reader))) return;
     if (is_weighted(graph_, graph_.node(group->root)))
       lower_weighted(*this, *group);
     else
@@ -214,6 +216,21 @@ void LoweringState::check_int8_only() const {
        "--int8-only: {} step{} not pure integer: {}{}. Quantize with --quantize-outputs, and cut float "
        "operators off the model's end",
        count, count == 1 ? " is" : "s are", found, count > 20 ? ", ..." : "");
+}
+
+std::optional<LoweringState::Offset> LoweringState::quantize_offset(const Node& quantize) const {
+  const Node* add = graph_.producer(quantize.inputs[0]);
+  if (add == nullptr || !add->is("Add") || !only_consumer(graph_, quantize.inputs[0]) ||
+      !tensor_params(quantize, quantize.outputs[0]))
+    return {};
+  const Dims& full = dims(add->outputs[0]);
+  const ValueId x = add->inputs[0];
+  if (full.size() != 4 || dims(x) != full || quantized(x) || graph_.is_constant(x) ||
+      graph_.value(x).dtype != DType::kFloat32)
+    return {};
+  auto numbers = channel_constant(*this, add->inputs[1], full);
+  if (!numbers) return {};
+  return Offset{x, std::move(*numbers)};
 }
 
 std::optional<QuantParams> LoweringState::tensor_params(const Node& node, ValueId stored) const {
@@ -361,9 +378,11 @@ void lower_quantize(LoweringState& l, NodeId id) {
     return;
   }
   const bool plain = l.rank(x) != 4 || g.is_output(y) || read_plain(g, y);
-  const int32_t from = l.tensor_any(x);
+  const auto offset = l.quantize_offset(node);
+  std::vector<int32_t> inputs{l.tensor_any(offset ? offset->value : x)};
+  if (offset) inputs.push_back(l.constant(node.name + "/offset", offset->numbers));
   const int32_t to = l.make(y, DType::kUInt8, plain ? Layout::kPlain : Layout::kNhwc, *params);
-  l.set_precision(l.add_step("quantize", id, {from}, {to}), "int8");
+  l.set_precision(l.add_step("quantize", id, inputs, {to}), "int8");
 }
 
 }  // namespace octet

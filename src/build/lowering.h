@@ -46,6 +46,13 @@ class LoweringState {
     QuantizedValue value;
   };
   std::optional<Requantized> requantized(ValueId value) const;
+  // The constant per channel that an Add, which a QuantizeLinear alone reads, puts onto a float value: the
+  // quantize step does it.
+  struct Offset {
+    ValueId value = kNoId;
+    Tensor numbers;  // one, or one per channel
+  };
+  std::optional<Offset> quantize_offset(const Node& quantize) const;
   // The u8 parameters of a QuantizeLinear or DequantizeLinear whose 8-bit side is `stored`;
   // nullopt when they are of another kind.
   std::optional<QuantParams> tensor_params(const Node& node, ValueId stored) const;
@@ -172,6 +179,9 @@ inline double scale_at(const QuantParams& q, size_t channel) {
 inline double zero_at(const QuantParams& q, size_t channel) {
   return q.zero_point[q.per_channel() ? channel : 0];
 }
+
+// Elements of a constant that is one number, or one per channel of a rank-4 value `full`, as a list.
+std::optional<Tensor> channel_constant(const LoweringState& l, ValueId value, const Dims& full);
 
 // Each lowers one node or group; lower_node's are chosen by OpDef::lowering.
 void lower_weighted(LoweringState& l, const NodeGroup& group);

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <mutex>
 
+#include "calibrate/image_input.h"
+
 namespace octet {
 engine::Context& ContextCache::get(const engine::Engine& engine, std::span<const Tensor> inputs) {
   std::map<std::string, int64_t> shapes = shapes_for(engine.model(), inputs);
@@ -76,6 +78,13 @@ std::vector<Tensor> order_inputs(const engine::Model& model, const std::map<std:
     if (found == named.end())
       fail(ErrorCode::kInvalidArgument, "the data has no input '{}': the model's inputs are {}", def.name,
            names);
+    // Preprocessed images for an engine that takes their bytes.
+    const auto preprocess = model.metadata.find(kPreprocessKey);
+    if (found->second.dtype() == DType::kFloat32 && def.dtype == DType::kUInt8 &&
+        preprocess != model.metadata.end()) {
+      inputs.push_back(image_bytes(found->second, Preprocess::parse(preprocess->second)));
+      continue;
+    }
     if (found->second.dtype() != def.dtype)
       fail(ErrorCode::kInvalidArgument, "input '{}' is {}, the model expects {}", def.name,
            dtype_name(found->second.dtype()), dtype_name(def.dtype));

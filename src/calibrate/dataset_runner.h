@@ -60,8 +60,9 @@ class DatasetRunner {
 // what was expected.
 std::map<std::string, int64_t> shapes_for(const engine::Model& model, std::span<const Tensor> inputs);
 
-// A sample's tensors in the order of the engine's inputs. Throws Error for names that are missing or unknown,
-// and for wrong dtypes.
+// A sample's tensors in the order of the engine's inputs. Float images become bytes again for an engine whose
+// input is uint8 and that knows how they were preprocessed. Throws Error for names that are missing or
+// unknown, and for wrong dtypes.
 std::vector<Tensor> order_inputs(const engine::Model& model, const std::map<std::string, Tensor>& named);
 
 }  // namespace octet

@@ -25,6 +25,9 @@
 
 namespace octet {
 
+// Key of the preprocessing in the metadata of models and engines.
+inline constexpr char kPreprocessKey[] = "octet.preprocess";
+
 // Immutable after parsing; safe to use from many threads.
 class Preprocess {
  public:

@@ -201,7 +201,7 @@ Model small_int8_engine() {
   m.graph.mark_output(m.op("Softmax", {y.id}, y.shape).id);
   infer_shapes(m.graph);
   const Tensor input = random_input(m.graph, random);
-  Model model = build_engine(quantize(m.graph, {input}).graph);
+  Model model = build_engine(quantize(m.graph, {input}, {}, {}, &random).graph);
   model.metadata["octet.preprocess"] = "short=10 crop=10 rgb";
   return model;
 }
@@ -217,7 +217,7 @@ Model random_engine(Random& random) {
   const SymbolValues symbols{{"N", 1}};
   const Tensor input =
       random_floats(random, evaluate(*m.graph.value(m.graph.inputs()[0]).shape, symbols), -1, 1);
-  return build_engine(quantize(m.graph, {input}, {}, symbols).graph);
+  return build_engine(quantize(m.graph, {input}, {}, symbols, random.chance(0.5) ? &random : nullptr).graph);
 }
 
 Model demo_engine() {

@@ -1,5 +1,7 @@
 #include "kernels/convert/convert.h"
 
+#include <cmath>
+
 #include "base/checked.h"
 #include "engine/steps/pixels.h"
 
@@ -36,23 +38,32 @@ class ConvertStep : public Step {
     if (y.nhwc() && dtype_bits(y.def->dtype) == 8 && y.def->parent < 0) call_.fill = y.pixel_stride;
   }
 
-  // Parameters of the 8-bit side.
-  void read_quantization(const StepSetup& setup, const Operand& bytes) {
+  // Parameters of the 8-bit side; with `with_offset` constant input 1 is added to the values before, one
+  // number per channel (axis 1).
+  void read_quantization(const StepSetup& setup, const Operand& bytes, bool with_offset = false) {
     const QuantParams& q = bytes.def->quant;
     const bool is_signed = bytes.def->dtype == DType::kInt8;
     setup.expect(!q.scale.empty(), "the 8-bit tensor has no scale");
-    if (q.per_channel() && q.scale.size() > 1) {
-      setup.expect(static_cast<size_t>(q.axis) < bytes.shape.size() &&
-                       bytes.shape[q.axis] == static_cast<int64_t>(q.scale.size()),
+    const bool several = q.per_channel() && q.scale.size() > 1;
+    setup.expect(several || q.scale.size() == 1, "a tensor with one scale has several");
+    if (several || with_offset) {
+      const int axis = several ? q.axis : 1;
+      setup.expect(static_cast<size_t>(axis) < bytes.shape.size(), "there is no axis for the channels");
+      setup.expect(!several || bytes.shape[axis] == static_cast<int64_t>(q.scale.size()),
                    "the scales do not fit the tensor's axis");
-      if (call_.in_layout == Layout::kNhwc || call_.out_layout == Layout::kNhwc)
-        setup.expect(q.axis == 1, "a channels-last tensor has scales along its channels");
-      else
-        split_at(bytes.shape, q.axis);
+      if (call_.in_layout == Layout::kNhwc || call_.out_layout == Layout::kNhwc || with_offset)
+        setup.expect(axis == 1, "a channels-last tensor has scales along its channels");
+      if (call_.in_layout == Layout::kPlain && call_.out_layout == Layout::kPlain)
+        split_at(bytes.shape, axis);
     } else {
-      setup.expect(q.scale.size() == 1, "a tensor with one scale has several");
       call_.per_channel = false;
     }
+    if (with_offset)
+      offset_ = setup.channel_floats(1, call_.channels);
+    else
+      offset_.assign(round_up(std::max<int64_t>(call_.channels, 1), 64), 0.0f);
+    for (float v : offset_) setup.expect(std::isfinite(v), "an offset is not finite");
+    call_.offset = offset_.data();
     const int64_t padded = round_up(std::max<int64_t>(call_.channels, 1), 64);
     for (int64_t c = 0; c < padded; ++c) {
       const size_t i = q.scale.size() == 1 ? 0 : static_cast<size_t>(std::min(c, call_.channels - 1));
@@ -84,7 +95,7 @@ class ConvertStep : public Step {
 
   const kernels::ConvertKernel& kernel_;
   ConvertCall call_;
-  std::vector<float> scale_;
+  std::vector<float> scale_, offset_;
   std::vector<int32_t> zero_point_;
   int32_t x_ = -1, y_ = -1;
 };
@@ -116,11 +127,11 @@ std::unique_ptr<Step> prepare_layout(const StepSetup& setup) {
 }
 
 std::unique_ptr<Step> prepare_quantize(const StepSetup& setup) {
-  setup.expect_arity(1, 1, 1);
+  setup.expect_arity(1, 2, 1);
   setup.expect_dtype(setup.input(0), DType::kFloat32);
   setup.expect(eight_bit(setup.output()), "the output is not an 8-bit tensor");
   auto step = std::make_unique<ConvertStep>(setup, ConvertOp::kQuantize);
-  step->read_quantization(setup, setup.output());
+  step->read_quantization(setup, setup.output(), setup.has_input(1));
   return step;
 }
 

@@ -44,6 +44,8 @@ void run(benchmark::State& state, const ConvertKernel& kernel, const Case& k) {
   const std::vector<int32_t> zero(128, 7);
   c.input = input.data();
   c.output = output.data();
+  const std::vector<float> offset(128, 0.0f);
+  c.offset = offset.data();
   c.scale = scale.data();
   c.zero_point = zero.data();
   for (auto _ : state) kernel.run(c, 0, kernel.pieces(c));

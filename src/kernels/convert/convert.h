@@ -12,8 +12,8 @@
 namespace octet::kernels {
 
 enum class ConvertOp : uint8_t {
-  kQuantize,    // f32 to 8 bits:  saturate_to[low, high](round_half_even(x / scale) + zero_point); NaN gives
-                // low
+  kQuantize,    // f32 to 8 bits:  saturate_to[low, high](round_half_even((x + offset) / scale) + zero_point);
+                // NaN gives low
   kDequantize,  // 8 bits to f32:  float(q - zero_point) * scale
   kCopy8,       // 8 bits as they are
   kCopy32,      // 32 bits as they are
@@ -31,7 +31,8 @@ enum class ConvertOp : uint8_t {
 // `fill`: with 8-bit NHWC output the bytes of each pixel from `channels` up to `fill` (<= out_stride) are set
 // to 0; exactly max(channels, fill) are written. Memory is the caller's; 8-bit NHWC input may be read up to
 // 64 bytes past the last channel of a pixel, all other input is read exactly. kQuantize and kDequantize need
-// one entry per channel in scale and zero_point, padded to a multiple of 64 entries.
+// one entry per channel in scale and zero_point, padded to a multiple of 64 entries; kQuantize also in
+// offset.
 struct ConvertCall {
   ConvertOp op = ConvertOp::kCopy8;
   int64_t images = 1, channels = 1, pixels = 1;
@@ -44,7 +45,8 @@ struct ConvertCall {
   int64_t fill = 0;
   const float* scale = nullptr;
   const int32_t* zero_point = nullptr;
-  bool per_channel = true;  // false promises that all entries of the two arrays are equal
+  const float* offset = nullptr;
+  bool per_channel = true;  // false promises that all entries of each array are equal
   uint8_t low = 0, high = 255;
   bool flip_sign = false;
 };

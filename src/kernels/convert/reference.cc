@@ -21,7 +21,7 @@ void run(const ConvertCall& call, int64_t begin, int64_t end) noexcept {
       switch (call.op) {
         case ConvertOp::kQuantize: {
           const int32_t zero = call.zero_point[c];
-          const float x = static_cast<const float*>(call.input)[from] / call.scale[c];
+          const float x = (static_cast<const float*>(call.input)[from] + call.offset[c]) / call.scale[c];
           out_bytes[to] =
               static_cast<uint8_t>(saturate_round(x, call.low - zero, call.high - zero) + zero) ^ flip;
           break;

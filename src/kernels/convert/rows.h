@@ -12,7 +12,7 @@ namespace {
 // Parameters of quantization for S::kFloats channels.
 template <class S>
 struct QuantizeParameters {
-  typename S::F scale, low, high;
+  typename S::F scale, offset, low, high;
   typename S::I zero;
 
   // Channel c for all lanes, or channels from c.
@@ -21,9 +21,11 @@ struct QuantizeParameters {
     QuantizeParameters p;
     if constexpr (kVary) {
       p.scale = S::load(call.scale + c);
+      p.offset = S::load(call.offset + c);
       p.zero = S::load_int(call.zero_point + c);
     } else {
       p.scale = S::set(call.scale[c]);
+      p.offset = S::set(call.offset[c]);
       p.zero = S::set_int(call.zero_point[c]);
     }
     p.low = S::to_float(S::sub_int(S::set_int(call.low), p.zero));
@@ -32,7 +34,7 @@ struct QuantizeParameters {
   }
 
   __attribute__((always_inline)) typename S::I quantize(typename S::F x) const {
-    return S::add_int(S::round(S::max(S::div(x, scale), low), high), zero);
+    return S::add_int(S::round(S::max(S::div(S::add(x, offset), scale), low), high), zero);
   }
 };
 

@@ -42,8 +42,11 @@ void check(Random& random, int64_t number) {
   std::vector<int32_t> zero(scale.size(), static_cast<int32_t>(random.range(0, 255)));
   if (c.per_channel)
     for (auto& z : zero) z = static_cast<int32_t>(random.range(0, 255));
+  auto offset = random.channel_array(c.channels, -3, 3, c.per_channel);
+  if (random.chance(0.5)) std::fill(offset.begin(), offset.end(), 0.0f);
   c.scale = scale.data();
   c.zero_point = zero.data();
+  c.offset = offset.data();
 
   const int64_t in_count = elements(c, c.in_layout, c.in_stride),
                 out_count = elements(c, c.out_layout, c.out_stride);
@@ -85,7 +88,7 @@ TEST(Convert, SameAsReference) {
 
 TEST(Convert, QuantizeRoundsHalfToEvenAndSaturates) {
   const float x[] = {0.25f, 0.75f, 1.25f, -0.25f, 1e30f, -1e30f, NAN};
-  const std::vector<float> scale(64, 0.5f);
+  const std::vector<float> scale(64, 0.5f), offset(64, 0.0f);
   const std::vector<int32_t> zero(64, 10);
   ConvertCall c;
   c.op = ConvertOp::kQuantize;
@@ -93,6 +96,7 @@ TEST(Convert, QuantizeRoundsHalfToEvenAndSaturates) {
   c.input = x;
   c.scale = scale.data();
   c.zero_point = zero.data();
+  c.offset = offset.data();
   c.per_channel = false;
   for (const ConvertKernel* kernel : convert_kernels()) {
     if (kernel->isa > best_isa()) continue;
