@@ -106,7 +106,7 @@ class Chooser {
       choice.alpha = alpha;
       best = std::move(scale);
     }
-    const double least = options_.scales == ActivationScales::kChannel ? 0 : options_.least_gain_db;
+    const double least = options_.scales == ActivationScales::kChannel ? 0.1 : options_.least_gain_db;
     if (choice.gain_db <= least) return;
     choice.taken = options_.scales != ActivationScales::kTensor;
     result_.choices.push_back(choice);

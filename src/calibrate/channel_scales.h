@@ -29,7 +29,7 @@ struct ChannelScaleOptions {
   ActivationScales scales = ActivationScales::kAuto;
   double room = 4;              // standard deviations beyond the mean extremes,
   double stretch = 1;           // which are multiplied by this
-  double least_gain_db = 6;     // kAuto: below it a tensor keeps one scale; kChannel: 0
+  double least_gain_db = 6;     // kAuto: below it a tensor keeps one scale; kChannel: 0.1
   uint64_t fewest_images = 10;  // below it all tensors keep one scale
 };
 
