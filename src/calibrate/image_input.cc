@@ -76,6 +76,15 @@ bool only_layers(const Graph& graph, const Placement& placement, const Moved& mo
   return true;
 }
 
+std::vector<Preprocess::Affine> affine_of(const Tensor& image, DType dtype, const Preprocess& preprocess) {
+  auto affine = preprocess.affine();
+  const Shape& shape = image.shape();
+  if (shape.size() != 4 || shape[1] != static_cast<int64_t>(affine.size()) || image.dtype() != dtype)
+    fail(ErrorCode::kInvalidArgument, "the input is {} {}, expected a {} image of {} channels",
+         dtype_name(image.dtype()), to_string(shape), dtype_name(dtype), affine.size());
+  return affine;
+}
+
 }  // namespace
 
 std::optional<ImageInput> use_image_grid(const Graph& graph, const Placement& placement,
@@ -182,20 +191,43 @@ void take_image_bytes(Graph& graph, const ImageInput& image) {
 }
 
 Tensor image_bytes(const Tensor& image, const Preprocess& preprocess) {
-  const Shape& shape = image.shape();
-  const auto affine = preprocess.affine();
-  if (shape.size() != 4 || shape[1] != static_cast<int64_t>(affine.size()) ||
-      image.dtype() != DType::kFloat32)
-    fail(ErrorCode::kInvalidArgument, "{} {} is no image of {} channels", dtype_name(image.dtype()),
-         to_string(shape), affine.size());
-  Tensor bytes(DType::kUInt8, shape);
-  const int64_t pixels = shape[2] * shape[3];
+  const auto affine = affine_of(image, DType::kFloat32, preprocess);
+  Tensor bytes(DType::kUInt8, image.shape());
+  const int64_t pixels = image.shape()[2] * image.shape()[3], channels = image.shape()[1];
   for (int64_t i = 0; i < image.count(); ++i) {
-    const Preprocess::Affine& a = affine[i / pixels % shape[1]];
+    const Preprocess::Affine& a = affine[i / pixels % channels];
     const double p = static_cast<double>(image.as<float>()[i]) / a.scale * a.std + a.mean;
-    bytes.as<uint8_t>()[i] = static_cast<uint8_t>(std::clamp(std::nearbyint(p), 0.0, 255.0));
+    bytes.as<uint8_t>()[i] = p >= 0 ? static_cast<uint8_t>(std::min(std::nearbyint(p), 255.0)) : 0;
   }
   return bytes;
+}
+
+Tensor image_floats(const Tensor& bytes, const Preprocess& preprocess) {
+  const auto affine = affine_of(bytes, DType::kUInt8, preprocess);
+  Tensor image(DType::kFloat32, bytes.shape());
+  const int64_t pixels = bytes.shape()[2] * bytes.shape()[3], channels = bytes.shape()[1];
+  for (int64_t i = 0; i < bytes.count(); ++i)
+    image.as<float>()[i] = affine[i / pixels % channels](bytes.as<uint8_t>()[i]);
+  return image;
+}
+
+std::vector<Tensor> inputs_for(const engine::Model& to, const engine::Model& from,
+                               std::span<const Tensor> inputs) {
+  std::vector<Tensor> adapted(inputs.begin(), inputs.end());
+  if (to.inputs.size() != inputs.size()) return adapted;
+  const auto preprocess = [](const engine::Model& model) {
+    const auto found = model.metadata.find(kPreprocessKey);
+    return found == model.metadata.end() ? std::nullopt : std::optional(Preprocess::parse(found->second));
+  };
+  for (size_t i = 0; i < adapted.size(); ++i) {
+    const DType wanted = to.tensors[to.inputs[i]].dtype, found = adapted[i].dtype();
+    if (wanted == DType::kFloat32 && found == DType::kUInt8) {
+      if (const auto p = preprocess(from)) adapted[i] = image_floats(adapted[i], *p);
+    } else if (wanted == DType::kUInt8 && found == DType::kFloat32) {
+      if (const auto p = preprocess(to)) adapted[i] = image_bytes(adapted[i], *p);
+    }
+  }
+  return adapted;
 }
 
 }  // namespace octet

@@ -7,10 +7,11 @@
 #pragma once
 
 #include <optional>
-#include <string_view>
+#include <span>
 #include <vector>
 
 #include "data/preprocess.h"
+#include "engine/model.h"
 #include "passes/quantize.h"
 
 namespace octet {
@@ -36,7 +37,12 @@ void add_image_offset(Graph& graph, const ImageInput& image);
 // Behind that: makes the input uint8, under its DequantizeLinear.
 void take_image_bytes(Graph& graph, const ImageInput& image);
 
-// A float image by `preprocess` as the uint8 image that it was made from.
+// A float image by `preprocess` as the uint8 image that it was made from, and back.
 Tensor image_bytes(const Tensor& image, const Preprocess& preprocess);
+Tensor image_floats(const Tensor& bytes, const Preprocess& preprocess);
+
+// Inputs of the network `from` as its other form `to` takes them: images as bytes, or as floats.
+std::vector<Tensor> inputs_for(const engine::Model& to, const engine::Model& from,
+                               std::span<const Tensor> inputs);
 
 }  // namespace octet

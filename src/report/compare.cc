@@ -4,6 +4,8 @@
 #include <mutex>
 #include <set>
 
+#include "calibrate/image_input.h"
+
 namespace octet {
 namespace {
 
@@ -67,14 +69,15 @@ Comparison compare_engines(const engine::Engine& reference, const engine::Engine
   Comparison result;
   result.skipped =
       runner.run([&](int worker, int64_t sample, engine::Context& context, std::span<const Tensor> inputs) {
-        engine::Context& other_context = contexts[worker].get(other, inputs);
+        const std::vector<Tensor> other_inputs = inputs_for(other.model(), reference.model(), inputs);
+        engine::Context& other_context = contexts[worker].get(other, other_inputs);
         std::vector<std::vector<float>> values(shared.names.size());
         std::vector<PairSums> row(shared.names.size() + outputs);
         context.run(inputs, [&](const engine::Observation& o) {
           if (const auto found = shared.reference.find(o.tensor); found != shared.reference.end())
             values[found->second] = plain_floats(o);
         });
-        other_context.run(inputs, [&](const engine::Observation& o) {
+        other_context.run(other_inputs, [&](const engine::Observation& o) {
           const auto found = shared.other.find(o.tensor);
           if (found == shared.other.end() || row[found->second].count > 0) return;
           const std::vector<float> theirs = plain_floats(o);

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "calibrate/image_input.h"
+
 namespace octet {
 namespace {
 
@@ -51,8 +53,9 @@ Evaluation evaluate_engine(const engine::Engine& engine, const engine::Engine* r
       row.five = std::find(best.begin(), best.end(), index) != best.end();
     }
     if (!reference) return;
-    engine::Context& expected = contexts[worker].get(*reference, inputs);
-    expected.run(inputs);
+    const std::vector<Tensor> theirs_in = inputs_for(reference->model(), model, inputs);
+    engine::Context& expected = contexts[worker].get(*reference, theirs_in);
+    expected.run(theirs_in);
     for (size_t i = 0; i < model.outputs.size(); ++i) {
       const auto theirs =
           output_floats(expected.output(i), reference->model().tensors[reference->model().outputs[i]].quant);
