@@ -3,6 +3,7 @@
 
 #include "base/checked.h"
 #include "build/lowering.h"
+#include "build/stored_weights.h"
 #include "kernels/conv/conv.h"
 #include "kernels/depthwise/depthwise.h"
 #include "passes/layer_weights.h"
@@ -85,8 +86,7 @@ bool input_factors(const QuantParams& x, const Weighted& w, const Tensor* diviso
   return true;
 }
 
-// 8-bit weights under a DequantizeLinear with one scale, or one per output channel, and zero-points that int8
-// can do without.
+// 8- or 4-bit weights under a DequantizeLinear with one scale, or one per output channel.
 std::optional<IntegerWeights> integer_weights(const LoweringState& l, const Weighted& w, const QuantParams& x,
                                               std::string& why_not) {
   const Graph& g = l.graph();
@@ -98,38 +98,27 @@ std::optional<IntegerWeights> integer_weights(const LoweringState& l, const Weig
   if (!found) return refuse("its weights are not 8-bit");
   const Node* dq = found->dequantize;
   const Tensor& stored = *g.value(dq->inputs[0]).constant;
-  if (stored.dtype() != DType::kInt8 && stored.dtype() != DType::kUInt8)
-    return refuse("its weights are " + std::string(dtype_name(stored.dtype())));
-  if (!g.is_constant(dq->inputs[1]) || dq->attributes.get_int("block_size", 0) != 0)
-    return refuse("its weights have scales per block");
-  const int64_t channel_axis = w.transposed ? 1 : 0;
-  const int64_t channels = stored.shape()[channel_axis];
-  const std::vector<float> scale = to_float(*g.value(dq->inputs[1]).constant);
-  int64_t axis = dq->attributes.get_int("axis", 1);
-  if (axis < 0) axis += stored.rank();
-  if (scale.size() != 1 && (axis != channel_axis || static_cast<int64_t>(scale.size()) != channels))
-    return refuse("its weights have scales along an axis other than the output channels");
-  const int64_t neutral = stored.dtype() == DType::kUInt8 ? 128 : 0;
-  bool neutral_zero = neutral == 0;
-  if (dq->inputs.size() > 2 && dq->inputs[2] != kNoId) {
-    if (!g.is_constant(dq->inputs[2])) return refuse("its weights have a variable zero-point");
-    const auto zeros = to_int64(*g.value(dq->inputs[2]).constant);
-    neutral_zero = std::all_of(zeros.begin(), zeros.end(), [&](int64_t z) { return z == neutral; });
-  }
-  if (!neutral_zero) return refuse("its weights have a zero-point");
+  const int64_t channel_axis = w.transposed ? 1 : 0, channels = stored.shape()[channel_axis];
+  const auto scale = channel_scales(g, *dq, channel_axis, why_not);
+  if (!scale) return {};
+  const ValueId zero = dq->inputs.size() > 2 ? dq->inputs[2] : kNoId;
+  if (zero != kNoId && !g.is_constant(zero)) return refuse("its weights have a variable zero-point");
+  auto centered =
+      center_weights(stored, zero == kNoId ? nullptr : &*g.value(zero).constant, channel_axis, why_not);
+  if (!centered) return {};
   IntegerWeights out;
-  out.values = w.transposed ? transpose(stored) : stored;
-  if (stored.dtype() == DType::kUInt8) {
-    Tensor moved(DType::kInt8, out.values.shape());
-    for (int64_t i = 0; i < moved.count(); ++i)
-      moved.as<int8_t>()[i] = static_cast<int8_t>(out.values.as<uint8_t>()[i] - 128);
-    out.values = std::move(moved);
-  }
+  out.values = w.transposed ? transpose(centered->values) : centered->values;
+  if (centered->split() && (w.groups != 1 || x.per_channel() || (!w.gemm && !l.dims(w.x)[1].known())))
+    return refuse("its weights minus their zero-points need 9 bits");
   out.scale.resize(channels);
-  for (int64_t c = 0; c < channels; ++c) out.scale[c] = scale[scale.size() == 1 ? 0 : c];
+  for (int64_t c = 0; c < channels; ++c) out.scale[c] = (*scale)[scale->size() == 1 ? 0 : c];
   const Tensor* divisor = found->divisor == kNoId ? nullptr : &*g.value(found->divisor).constant;
   if (!input_factors(x, w, divisor, out))
     return refuse("its weights do not absorb the scales of its input's channels");
+  if (centered->split()) {
+    out.values = join_inputs(out.values, w.transposed ? transpose(centered->rest) : centered->rest);
+    out.input_twice = true;
+  }
   return out;
 }
 
@@ -212,7 +201,7 @@ class IntegerLowering {
     const bool fuse_residual = group_.residual != kNoId && residual && out && !clips;
     if (group_.residual != kNoId && !fuse_residual) out.reset();
     const Layout layout = w_.gemm ? Layout::kPlain : Layout::kNhwc;
-    const int32_t x = l_.tensor(x_.stored, layout);
+    const int32_t x = weights_.input_twice ? l_.twice(x_, layout) : l_.tensor(x_.stored, layout);
     const int32_t r = fuse_residual ? l_.tensor(residual->stored, layout) : -1;
     const bool split = group_.residual != kNoId && !fuse_residual;
     int32_t y;

@@ -319,13 +319,28 @@ const Dims& LoweringState::dims(ValueId id) const {
   return *value.shape;
 }
 
+// Of a float value that has no 8-bit form here.
+std::string LoweringState::input_reason(ValueId value) const {
+  const std::string what = "its input '" + graph_.value(value).name + "'";
+  const Node* dq = graph_.producer(value);
+  if (dq == nullptr || !dq->is("DequantizeLinear")) return what + " is not quantized";
+  const auto dtype = graph_.value(dq->inputs[0]).dtype;
+  if (dtype && dtype_bits(*dtype) != 8)
+    return fmt::format("{} is quantized to {}, kernels take 8 bits", what, dtype_name(*dtype));
+  if (!graph_.is_constant(dq->inputs[1])) return what + " has a scale that is computed at run time";
+  if (graph_.value(dq->inputs[1]).constant->dtype() != DType::kFloat32)
+    return what + " has a scale of another type than float32";
+  if (dq->attributes.get_int("block_size", 0) != 0) return what + " has scales per block";
+  return what + " is quantized in a form that kernels do not take";
+}
+
 std::string LoweringState::float_reason(const Node& node) const {
   if (!quantized_model_) return "the model has no Q/DQ";
   const OpDef* op = find_op(node.op, node.domain);
   if (op == nullptr || op->quant == QuantRule::kFloat) return node.op + " has no 8-bit form";
   for (ValueId v : node.inputs)
     if (v != kNoId && graph_.value(v).dtype == DType::kFloat32 && !quantized(v) && !constant_floats(v))
-      return "its input '" + graph_.value(v).name + "' is not quantized";
+      return input_reason(v);
   if (!node.outputs.empty() && !requantized(node.outputs[0]))
     return "its output '" + graph_.value(node.outputs[0]).name + "' is not quantized";
   return "no 8-bit kernel for this form";

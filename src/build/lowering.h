@@ -28,6 +28,7 @@ struct IntegerWeights {
   Tensor values;
   std::vector<float> scale;
   std::vector<double> x_scale;
+  bool input_twice = false;  // they are of two summands, side by side: each reads the whole input
 };
 
 class LoweringState {
@@ -89,6 +90,8 @@ class LoweringState {
   int32_t make_channel_view(const std::string& name, int32_t root, int64_t channel, const Dims& shape,
                             DType dtype, const QuantParams& quant);
   void bind(ValueId value, int32_t tensor);
+  // The value's channels (of a plain tensor: entries of the last axis), and once more behind them.
+  int32_t twice(const QuantizedValue& value, Layout layout);
   int32_t constant(const std::string& name, Tensor data);
   int32_t constant(const std::string& name, const std::vector<float>& values);
 
@@ -145,6 +148,7 @@ class LoweringState {
   void check_int8_only() const;
   void make_sum(ValueId value);
   int32_t push(engine::TensorDef def);
+  std::string input_reason(ValueId value) const;
 
   const Graph& graph_;
   const BuildOptions& options_;
@@ -152,6 +156,7 @@ class LoweringState {
   engine::Model model_;
   bool quantized_model_ = false;
   std::map<std::pair<ValueId, Layout>, int32_t> tensors_;
+  std::map<std::pair<ValueId, Layout>, int32_t> twice_;
   std::map<ValueId, int32_t> declared_;  // s8 forms of values whose tensors_ are u8
   struct Place {
     ValueId whole;

@@ -78,6 +78,30 @@ int32_t LoweringState::make_channel_view(const std::string& name, int32_t root, 
   return t;
 }
 
+int32_t LoweringState::twice(const QuantizedValue& value, Layout layout) {
+  if (const auto found = twice_.find({value.stored, layout}); found != twice_.end()) return found->second;
+  const int32_t from = tensor(value.stored, layout);
+  const std::string name = graph_.value(value.stored).name + "_twice";
+  const NodeId reader = graph_.consumers(value.stored).at(0);
+  Dims shape = dims(value.stored);
+  Dim& channels = layout == Layout::kNhwc ? shape.at(1) : shape.back();
+  const Dim once = channels;
+  channels = channels * Dim(2);
+  const int32_t to = make_temporary(name, DType::kUInt8, layout, shape, value.params);
+  if (layout == Layout::kNhwc) {
+    for (const int64_t at : {int64_t{0}, once.value()}) {
+      const int32_t view = make_channel_view(name, to, at, dims(value.stored), DType::kUInt8, value.params);
+      set_precision(add_step("copy", reader, {from}, {view}), "int8");
+    }
+  } else {
+    StepDef& step = add_step("generic", reader, {from, from}, {to});
+    step.attributes.set("op", std::string("Concat"));
+    step.attributes.set("axis", int64_t{-1});
+    set_precision(step, "int8");
+  }
+  return twice_[{value.stored, layout}] = to;
+}
+
 int32_t LoweringState::constant(const std::string& name, Tensor data) {
   TensorDef def;
   def.name = name;
