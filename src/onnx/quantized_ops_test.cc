@@ -333,5 +333,51 @@ TEST(QuantizeLinearErrors, NameTheNodeAndWhatIsWrong) {
   EXPECT_EQ(qdq_error("DequantizeLinear", DType::kInt16, with_zero(int16_t{-5}, {})), "no error");
 }
 
+// Weights of 2 and 4 bits with either sign, per tensor and in blocks.
+TEST(NarrowWeights, AreReadAsWhatTheyMean) {
+  constexpr int kUInt4 = 21, kInt4 = 22, kUInt2 = 25, kInt2 = 26;
+  for (const int type : {kUInt4, kInt4, kUInt2, kInt2}) {
+    const int bits = type == kUInt2 || type == kInt2 ? 2 : 4, levels = 1 << bits;
+    const bool is_signed = type == kInt4 || type == kInt2;
+    for (const bool blocks : {false, true})
+      for (const bool raw : {false, true}) {
+        Model model(25);
+        std::vector<int> numbers;
+        std::string packed(static_cast<size_t>(10 * bits + 7) / 8, '\0');
+        for (int i = 0; i < 10; ++i) {
+          numbers.push_back((i * 7 + 1) % levels - (is_signed ? levels / 2 : 0));
+          packed[i * bits / 8] =
+              static_cast<char>(packed[i * bits / 8] | (numbers[i] & (levels - 1)) << (i * bits % 8));
+        }
+        auto& weights = *model.graph().add_initializer();
+        weights.set_name("w");
+        weights.set_data_type(type);
+        weights.add_dims(2);
+        weights.add_dims(5);
+        if (raw)
+          weights.set_raw_data(packed);
+        else
+          for (const char byte : packed) weights.add_int32_data(static_cast<uint8_t>(byte));
+        model.constant<float>("s", blocks ? Shape{2, 3} : Shape{},
+                              blocks ? std::vector<float>{1, 2, 4, 8, 16, 32} : std::vector{0.5f});
+        auto& node = model.node("DequantizeLinear", {"w", "s"}, {"y"});
+        if (blocks) add_attribute(node, "block_size", int64_t{2});
+        model.output("y");
+        const Graph graph = model.import();
+        const Tensor y = compute(graph, {});
+        const float scales[] = {1, 2, 4, 8, 16, 32};
+        for (int i = 0; i < 10; ++i)
+          EXPECT_EQ(y.as<float>()[i],
+                    static_cast<float>(numbers[i]) * (blocks ? scales[i / 5 * 3 + i % 5 / 2] : 0.5f))
+              << type << " " << i;
+        // Written as 4 bits in the lowest opset that has them.
+        onnx_pb::ModelProto written;
+        ASSERT_TRUE(written.ParseFromString(export_onnx_bytes(graph)));
+        EXPECT_EQ(written.opset_import(0).version(), 21);
+        EXPECT_EQ(written.graph().initializer(0).data_type(), is_signed ? kInt4 : kUInt4);
+      }
+  }
+}
+
 }  // namespace
 }  // namespace octet

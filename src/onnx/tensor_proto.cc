@@ -157,6 +157,26 @@ Tensor from_external(const onnx_pb::TensorProto& proto, DType dtype, const Shape
   }
 }
 
+// UINT2 and INT2 of ONNX: four elements a byte, low bits first. The 4-bit types hold the same numbers.
+std::optional<DType> two_bit_type(int32_t code) {
+  constexpr int32_t kUInt2 = 25, kInt2 = 26;
+  if (code == kUInt2) return DType::kUInt4;
+  if (code == kInt2) return DType::kInt4;
+  return std::nullopt;
+}
+
+Tensor widen_two_bits(const Tensor& packed, DType dtype, const Shape& shape) {
+  Tensor wide(dtype, shape);
+  const auto* from = packed.as<uint8_t>().data();
+  auto* to = static_cast<uint8_t*>(wide.raw());
+  for (int64_t i = 0; i < wide.count(); ++i) {
+    int value = from[i / 4] >> (i % 4 * 2) & 3;
+    if (dtype == DType::kInt4 && value > 1) value -= 4;
+    to[i / 2] = static_cast<uint8_t>(to[i / 2] | (value & 15) << (i % 2 * 4));
+  }
+  return wide;
+}
+
 }  // namespace
 
 const MappedFile& ExternalFiles::open(const std::string& location) {
@@ -182,6 +202,18 @@ Tensor read_tensor(const onnx_pb::TensorProto& proto, const std::string& what, E
                    std::optional<std::span<const std::byte>> payload,
                    const std::shared_ptr<const void>& owner) {
   if (proto.data_type() == 8) fail(ErrorCode::kUnsupported, "{}: tensors of strings are not supported", what);
+  if (const auto wide = two_bit_type(proto.data_type()); wide && proto.dims_size() <= kMaxRank) {
+    const Shape shape(proto.dims().begin(), proto.dims().end());
+    onnx_pb::TensorProto bytes = proto;
+    bytes.set_data_type(static_cast<int32_t>(dtype_to_onnx(DType::kUInt8)));
+    bytes.clear_dims();
+    try {
+      bytes.add_dims((checked_product(shape) + 3) / 4);
+    } catch (const Error& error) {
+      throw Error(ErrorCode::kBadFile, what + ": " + error.message());
+    }
+    return widen_two_bits(read_tensor(bytes, what, files, payload, owner), *wide, shape);
+  }
   const std::optional<DType> dtype = dtype_from_onnx(proto.data_type());
   if (!dtype)
     fail(ErrorCode::kUnsupported, "{}: element type {} of ONNX is not supported", what, proto.data_type());
