@@ -19,6 +19,7 @@ void name_absent_outputs(Graph& graph) {
 void canonicalize(Graph& graph) {
   name_absent_outputs(graph);
   infer_shapes(graph);
+  widen_half(graph);
   bool changed = true;
   while (changed) {
     changed = remove_noops(graph);
@@ -29,6 +30,7 @@ void canonicalize(Graph& graph) {
     changed |= constant_reshapes(graph);
     changed |= merge_transposes(graph);
     changed |= hoist_scales(graph);
+    changed |= dequantize_products(graph);
     changed |= quantize_moved_bytes(graph);
     changed |= carry_scales(graph);
     changed |= quantize_before_concat(graph);

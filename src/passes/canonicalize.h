@@ -54,4 +54,12 @@ bool carry_scales(Graph& graph);
 // part of the scales. Exact, and the concatenation is one of bytes.
 bool quantize_before_concat(Graph& graph);
 
+// A scaled MatMulInteger or ConvInteger by constant weights, as dynamic quantization writes it, becomes the
+// product of dequantized factors (up to float rounding).
+bool dequantize_products(Graph& graph);
+
+// A graph whose Q/DQ have 16-bit floats as scales computes in float32 between them; its inputs and outputs
+// keep their types.
+bool widen_half(Graph& graph);
+
 }  // namespace octet

@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <functional>
 
 #include "passes/canonicalize.h"
@@ -175,6 +177,137 @@ TEST(QuantizeBeforeConcat, KeepsWhatTheGraphComputes) {
     for (const ValueId input : net.g.producer(joined)->inputs)
       EXPECT_TRUE(net.g.producer(input)->is("DequantizeLinear"));
     expect_same(before, run(net.g, kInput));
+  }
+}
+
+TEST(WidenHalf, ScalesOfSixteenBitsComputeInFloat32) {
+  for (const DType half : {DType::kFloat16, DType::kBFloat16}) {
+    Graph g;
+    const ValueId x = g.add_input("x", half, {1, 4});
+    // 0.5, in either format.
+    Tensor s(half, {});
+    *static_cast<uint16_t*>(s.raw()) = half == DType::kFloat16 ? 0x3800 : 0x3f00;
+    const ValueId scale = g.add_constant("s", s);
+    const ValueId z = g.add_constant("z", Tensor::scalar(uint8_t{10}));
+    const ValueId q = g.add_op("QuantizeLinear", "q", {x, scale, z}, "stored");
+    const ValueId dq = g.add_op("DequantizeLinear", "dq", {q, scale, z}, "real");
+    g.mark_output(g.add_op("Add", "add", {dq, dq}, "y"));
+    infer_shapes(g);
+    ASSERT_EQ(g.value(g.outputs()[0]).dtype, half);
+    canonicalize(g);
+    verify(g);
+    EXPECT_EQ(g.value(g.outputs()[0]).dtype, half);
+    EXPECT_EQ(g.value(g.inputs()[0]).dtype, half);
+    EXPECT_EQ(g.value(dq).dtype, DType::kFloat32);
+    EXPECT_EQ(ops_of(g), (Names{"Cast", "QuantizeLinear", "DequantizeLinear", "Add", "Cast"}));
+  }
+}
+
+// A product of integers as quantize_dynamic writes it; a QuantizeLinear stands for the DynamicQuantizeLinear.
+// x is 1x4x6x6 for a 1x1 convolution and otherwise one row of 6 for each of 4 x 6.
+struct ScaledProduct {
+  bool conv = false;
+  Shape scales;  // of the weights, as the Mul has them
+  Shape zeros;   // of the weights' zero-points; {0}: none
+  bool bias = false;
+  static constexpr int64_t kOut = 5;
+
+  QuantizedNet net;
+  Tensor weights, scale, zero, offset;
+  ValueId x_scale = kNoId;
+
+  void build() {
+    const int64_t in = conv ? 4 : 6;
+    const Shape shape = conv ? Shape{kOut, in, 1, 1} : Shape{in, kOut};
+    x_scale = net.scalar(0.0078125f);
+    const ValueId z = net.zero(100, DType::kUInt8), q = net.op("QuantizeLinear", {net.x, x_scale, z}, "q");
+    weights = Tensor(DType::kInt8, shape);
+    for (int64_t i = 0; i < weights.count(); ++i)
+      weights.as<int8_t>()[i] = static_cast<int8_t>(i * 37 % 200 - 100);
+    std::vector<ValueId> inputs{q, net.g.add_constant("w", weights), z};
+    if (zeros != Shape{0}) {
+      zero = Tensor(DType::kInt8, zeros);
+      for (int64_t i = 0; i < zero.count(); ++i) zero.as<int8_t>()[i] = static_cast<int8_t>(3 * i - 4);
+      inputs.push_back(net.g.add_constant("wz", zero));
+    }
+    const ValueId sum = net.op(conv ? "ConvInteger" : "MatMulInteger", inputs, "sum");
+    const ValueId real = net.op("Cast", {sum}, "real");
+    net.g.value(real).dtype = DType::kFloat32;
+    scale = random_floats(scales, 0.01f, 0.02f, 3);
+    const ValueId factor = net.op("Mul", {x_scale, net.g.add_constant("ws", scale)}, "factor");
+    ValueId y = net.op("Mul", {real, factor}, "scaled");
+    net.g.value(y).shape = conv ? Dims{1, kOut, 6, 6} : Dims{1, 4, 6, kOut};
+    if (bias) {
+      offset = random_floats({1, kOut, 1, 1}, -1, 1, 4);
+      y = net.op("Add", {y, net.g.add_constant("b", offset)}, "y");
+    }
+    net.g.mark_output(y);
+  }
+
+  void check(const Names& ops) {
+    build();
+    ASSERT_TRUE(dequantize_products(net.g));
+    infer_shapes(net.g);
+    verify(net.g);
+    EXPECT_EQ(ops_of(net.g), ops);
+    const Tensor y = run(net.g, kInput);
+    const int64_t in = conv ? 4 : 6, pixels = conv ? 36 : 24;
+    for (int64_t p = 0; p < pixels; ++p)
+      for (int64_t o = 0; o < kOut; ++o) {
+        int64_t sum = 0;
+        for (int64_t k = 0; k < in; ++k) {
+          const float x = kInput.as<float>()[conv ? k * 36 + p : p * 6 + k];
+          const int q = std::clamp(static_cast<int>(std::nearbyint(x / 0.0078125f)) + 100, 0, 255);
+          const int w = weights.as<int8_t>()[conv ? o * in + k : k * kOut + o];
+          const int z =
+              !zero.defined() || zero.count() < 0 ? 0 : zero.as<int8_t>()[zero.count() == 1 ? 0 : o];
+          sum += (q - 100) * (w - z);
+        }
+        double expected =
+            static_cast<double>(sum) * 0.0078125 * scale.as<float>()[scale.count() == 1 ? 0 : o];
+        if (bias) expected += offset.as<float>()[o];
+        EXPECT_NEAR(y.as<float>()[conv ? o * 36 + p : p * kOut + o], expected, 1e-4) << p << " " << o;
+      }
+  }
+};
+
+TEST(DequantizeProducts, KeepsWhatTheGraphComputes) {
+  const Names matmul{"QuantizeLinear", "DequantizeLinear", "DequantizeLinear", "MatMul"};
+  const Names conv{"QuantizeLinear", "DequantizeLinear", "DequantizeLinear", "Conv"};
+  const auto check = [](bool is_conv, Shape scales, Shape zeros, bool bias, const Names& ops) {
+    ScaledProduct p;
+    p.conv = is_conv;
+    p.scales = std::move(scales);
+    p.zeros = std::move(zeros);
+    p.bias = bias;
+    p.check(ops);
+  };
+  check(false, {}, {0}, false, matmul);
+  check(false, {1}, {1}, false, matmul);
+  check(false, {5}, {5}, false, matmul);
+  check(false, {5}, {}, false, matmul);
+  check(false, {}, {5}, false, matmul);
+  check(true, {}, {}, false, conv);
+  check(true, {1, 5, 1, 1}, {5}, false, conv);
+  check(true, {5, 1, 1}, {0}, true, conv);
+  check(true, {}, {}, true, conv);
+}
+
+TEST(DequantizeProducts, LeavesWhatIsOfAnotherForm) {
+  for (int variant = 0; variant < 5; ++variant) {
+    ScaledProduct p;
+    p.conv = true;
+    p.scales = variant == 0 ? Shape{5, 1} : Shape{};  // along the height
+    p.zeros = Shape{0};
+    p.build();
+    Graph& g = p.net.g;
+    const NodeId product = *g.find_node("sum_node"), cast = *g.find_node("real_node"),
+                 mul = *g.find_node("factor_node");
+    if (variant == 1) g.mark_output(g.node(product).outputs[0]);
+    if (variant == 2) g.value(g.node(cast).outputs[0]).dtype = DType::kFloat16;
+    if (variant == 3) g.set_input(mul, 0, p.net.scalar(0.5f));                // not the scale of x
+    if (variant == 4) g.set_input(product, 2, p.net.zero(7, DType::kUInt8));  // nor its zero-point
+    EXPECT_FALSE(dequantize_products(g)) << variant;
   }
 }
 
