@@ -1,6 +1,6 @@
 #!/bin/sh
 # Checks Octet against ONNX Runtime, which comes from PyPI into build/venv.
-#   run.sh [CHECK...]   fp32 layers network foreign int8_only; all of them by default
+#   run.sh [CHECK...]   fp32 layers network foreign formats int8_only; all of them by default
 # OCTET (build/octet), OCTET_DATA (../shared/data) and OCTET_EVALUATE (../shared/bench/evaluate.py) name what is used.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
@@ -10,7 +10,7 @@ if [ ! -e "$venv/ready" ]; then
   "$venv/bin/pip" install --quiet --disable-pip-version-check numpy onnx onnxruntime opencv-python-headless
   touch "$venv/ready"
 fi
-[ $# -gt 0 ] || set -- fp32 layers network foreign int8_only
+[ $# -gt 0 ] || set -- fp32 layers network foreign formats int8_only
 status=0
 for check; do
   echo "== $check"
