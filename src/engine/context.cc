@@ -177,7 +177,7 @@ void Context::State::prepare_step(Prepared& p, size_t index) const {
   const auto empty = [&](int32_t t) {
     return std::find(p.shapes[t].begin(), p.shapes[t].end(), 0) != p.shapes[t].end();
   };
-  if (std::all_of(def.outputs.begin(), def.outputs.end(), empty))
+  if (!def.outputs.empty() && std::all_of(def.outputs.begin(), def.outputs.end(), empty))
     p.steps[index] = std::make_unique<EmptyStep>();
   else
     p.steps[index] = find_step_kind(def.kind)(StepSetup(model(), def, p.shapes, options.isa, threads()));

@@ -26,7 +26,8 @@ bool foldable(const Graph& graph, const Node& node, const OpDef& op, int64_t max
   return true;
 }
 
-void fold(Graph& graph, NodeId id, const OpDef& op) {
+// Whether shapes became known with it.
+bool fold(Graph& graph, NodeId id, const OpDef& op) {
   const Node node = graph.node(id);
   std::vector<Tensor> inputs, outputs;
   for (ValueId v : node.inputs) inputs.push_back(v == kNoId ? Tensor() : *graph.value(v).constant);
@@ -49,6 +50,7 @@ void fold(Graph& graph, NodeId id, const OpDef& op) {
     graph.value(old).constant = outputs[i];
     graph.value(old).shape = Dims(outputs[i].shape().begin(), outputs[i].shape().end());
   }
+  return !known;
 }
 
 // A value that derives from shapes alone and is fully known, such as Shape of a static input.
@@ -72,7 +74,7 @@ bool fold_known_integers(Graph& graph, NodeId id) {
 }  // namespace
 
 bool fold_constants(Graph& graph, int64_t max_bytes) {
-  bool changed = false;
+  bool changed = false, decided = false;
   for (NodeId id : graph.sorted()) {
     if (fold_known_integers(graph, id)) {
       changed = true;
@@ -81,9 +83,10 @@ bool fold_constants(Graph& graph, int64_t max_bytes) {
     const Node& node = graph.node(id);
     const OpDef* op = find_op(node.op, node.domain);
     if (op == nullptr || !foldable(graph, node, *op, max_bytes)) continue;
-    fold(graph, id, *op);
+    decided = fold(graph, id, *op) || decided;
     changed = true;
   }
+  if (decided) infer_shapes(graph);
   return changed;
 }
 

@@ -67,6 +67,7 @@ class Bias {
       lengths_ = to_int64(inputs[6]);
       expect(static_cast<int64_t>(lengths_.size()) == q.batch,
              "nonpad_kv_seqlen must have one entry per batch");
+      for (int64_t n : lengths_) expect(n >= 0 && n <= keys, "nonpad_kv_seqlen is out of range");
     }
     for (int64_t b = 0; b < q.batch; ++b)
       shift_.push_back(!has(inputs, 4) && !lengths_.empty() ? lengths_[static_cast<size_t>(b)] - q.length

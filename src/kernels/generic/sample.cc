@@ -161,7 +161,7 @@ Corner corner_at(float y, float x, int64_t height, int64_t width) {
   return c;
 }
 
-constexpr float kMaxSamples = 4096;  // along one side of a bin
+constexpr float kMaxSamples = 1 << 20;  // of a bin
 
 }  // namespace
 
@@ -200,7 +200,8 @@ void run_roi_align(const Attributes& attributes, Inputs inputs, Outputs outputs)
     const float bin_h = roi_h / static_cast<float>(out_h), bin_w = roi_w / static_cast<float>(out_w);
     const float samples_h = ratio > 0 ? static_cast<float>(ratio) : std::ceil(bin_h);
     const float samples_w = ratio > 0 ? static_cast<float>(ratio) : std::ceil(bin_w);
-    expect(samples_h <= kMaxSamples && samples_w <= kMaxSamples, "a region is too large");
+    expect(samples_h <= kMaxSamples && samples_w <= kMaxSamples && samples_h * samples_w <= kMaxSamples,
+           "a region is too large");
     const auto grid_h = static_cast<int64_t>(std::max(samples_h, 0.0f)),
                grid_w = static_cast<int64_t>(std::max(samples_w, 0.0f));
     for (int64_t bin = 0; bin < out_h * out_w; ++bin) {
