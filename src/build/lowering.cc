@@ -15,6 +15,9 @@ namespace {
 
 bool moves_values(const Graph& graph, NodeId id) {
   const Node& node = graph.node(id);
+  if (node.is("Split") && node.attributes.get_int("axis", 0) == 1 && graph.value(node.inputs[0]).shape &&
+      graph.value(node.inputs[0]).shape->size() == 4)
+    return false;  // views of a channels-last tensor
   const OpDef* op = find_op(node.op, node.domain);
   return op && op->quant == QuantRule::kSameScale &&
          (op->lowering == Lowering::kGeneric || op->lowering == Lowering::kReshape ||
@@ -136,7 +139,8 @@ void LoweringState::plan_concats() {
     if (!node.is("Concat") || node.attributes.get_int("axis", 0) != 1 || rank(node.outputs[0]) != 4) continue;
     const auto out = requantized(node.outputs[0]);
     int64_t channel = 0;
-    for (ValueId v : node.inputs) {
+    for (size_t i = 0; i < node.inputs.size(); ++i) {
+      const ValueId v = node.inputs[i];
       const Dim c = dims(v)[1];
       if (!c.known()) break;
       const auto in = quantized(v);
@@ -146,6 +150,11 @@ void LoweringState::plan_concats() {
       if (fits && !graph_.is_constant(part) && graph_.value(part).producer != kNoId &&
           !graph_.is_output(part))
         concat_place_.try_emplace(part, Place{out ? out->value.stored : node.outputs[0], channel});
+      // Parts of a Split that stand together here are written here as the whole that they are parts of.
+      if (fits && out)
+        if (const auto whole = whole_of_parts(std::span(node.inputs).subspan(i));
+            whole && graph_.value(*whole).producer != kNoId && !graph_.is_output(*whole))
+          concat_place_.try_emplace(*whole, Place{out->value.stored, channel});
       channel += c.value();
     }
   }
@@ -196,6 +205,7 @@ void LoweringState::lower_single(NodeId id) {
     case Lowering::kTranspose:
       return lower_transpose(*this, id);
     default:
+      if (node.is("Split")) return lower_split(*this, id);
       if (node.is("LayerNormalization") || node.is("RMSNormalization")) return lower_norm(*this, id);
       return lower_generic(*this, id);
   }

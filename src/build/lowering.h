@@ -5,6 +5,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -147,6 +148,8 @@ class LoweringState {
   void lower_single(NodeId id);
   void check_int8_only() const;
   void make_sum(ValueId value);
+  // The 8-bit value whose Split makes the first of `parts`, when all that it makes stand there in order.
+  std::optional<ValueId> whole_of_parts(std::span<const ValueId> parts) const;
   int32_t push(engine::TensorDef def);
   std::string input_reason(ValueId value) const;
 
@@ -198,6 +201,9 @@ void lower_concat(LoweringState& l, NodeId id);
 void lower_reshape(LoweringState& l, NodeId id);
 void lower_matmul(LoweringState& l, NodeId id);
 void lower_norm(LoweringState& l, NodeId id);
+void lower_split(LoweringState& l, NodeId id);
+// A Split along the channels of a rank-4 value.
+bool splits_channels(const LoweringState& l, const Node& node);
 void lower_transpose(LoweringState& l, NodeId id);
 void lower_quantize(LoweringState& l, NodeId id);
 void lower_generic(LoweringState& l, NodeId id);

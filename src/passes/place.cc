@@ -119,7 +119,9 @@ class Placer {
     const bool out = wanted(node.outputs[0]);
     switch (op->quant) {
       case QuantRule::kSameScale: {
-        if (!out || !selected(node)) return;
+        const bool any = out || (node.is("Split") && std::any_of(node.outputs.begin(), node.outputs.end(),
+                                                                 [&](ValueId v) { return wanted(v); }));
+        if (!any || !selected(node)) return;
         const bool concat = node.is("Concat");
         if (concat &&
             std::any_of(node.inputs.begin(), node.inputs.end(), [&](ValueId v) { return !float_value(v); }))
