@@ -145,7 +145,8 @@ TEST(Corruption, ValidEnginesRun) {
   const uint32_t seed = test_seed();
   Random random(seed);
   std::string message;
-  for (const Model& m : {tiny_engine(), small_int8_engine(), generic_engine(), demo_engine()})
+  for (const Model& m :
+       {tiny_engine(), small_int8_engine(), transformer_engine(), generic_engine(), demo_engine()})
     EXPECT_EQ(try_engine([&] { return Engine(m); }, random, &message), Outcome::kRan) << message;
   const EngineFile file(small_int8_engine());
   EXPECT_EQ(try_engine([&] { return file.load(file.bytes); }, random, &message), Outcome::kRan) << message;
@@ -219,6 +220,7 @@ TEST(Corruption, ChangedSmallFilesAreRefusedOrRun) {
   Random random(test_seed());
   change_file(EngineFile(small_int8_engine()), test_cases(5'000), random);
   change_file(EngineFile(generic_engine()), test_cases(5'000), random);
+  change_file(EngineFile(transformer_engine()), test_cases(5'000), random);
 }
 
 TEST(Corruption, ChangedDemoFilesAreRefusedOrRun) {
@@ -230,12 +232,12 @@ TEST(Corruption, ChangedModelsAreRefusedOrRun) {
   const uint32_t seed = test_seed();
   const int64_t cases = test_cases(10'000);
   Random random(seed);
-  const Model small = small_int8_engine(), generic = generic_engine();
+  const Model small = small_int8_engine(), generic = generic_engine(), transformer = transformer_engine();
   Model other;
   Tally tally;
   for (int64_t n = 0; n < cases; ++n) {
     if (n % 50 == 0) other = random_engine(random);
-    Model m = n % 3 == 0 ? other : n % 3 == 1 ? small : generic;
+    Model m = n % 4 == 0 ? other : n % 4 == 1 ? small : n % 4 == 2 ? generic : transformer;
     std::string what = "case " + std::to_string(n);
     for (int64_t k = random.chance(0.6) ? 1 : random.range(2, 4); k > 0; --k)
       what += ", " + mutate(m, random);

@@ -12,6 +12,8 @@ namespace octet::testing {
 engine::Model small_int8_engine();
 // One generic operator after another on tensors of a few elements.
 engine::Model generic_engine();
+// Attention, a product of two variables, normalizations.
+engine::Model transformer_engine();
 // A random network of a few layers, in 8 bits or in float.
 engine::Model random_engine(kernels::testing::Random& random);
 // The repository's demo network, quantized with ranges of one random image.
