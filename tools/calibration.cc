@@ -60,6 +60,12 @@ void QuantizationArguments::add(CLI::App& app, bool whole) {
                  "where it gains 6 dB or more and the target takes it")
       ->check(CLI::IsMember({"auto", "tensor", "channel"}))
       ->capture_default_str();
+  app.add_option(
+         "--activations", activations,
+         "float: only weights and embeddings become 8 bits, which makes the file a quarter; layers compute "
+         "in float")
+      ->check(CLI::IsMember({"int8", "float"}))
+      ->capture_default_str();
   app.add_flag("--weights-per-tensor", weights_per_tensor, "one scale per weight tensor, not per channel");
   app.add_flag("--input-bytes", input_bytes,
                "the model takes images as uint8 [N,C,H,W], before mean, std and scale of the preprocessing");
@@ -70,6 +76,7 @@ void QuantizationArguments::add(CLI::App& app, bool whole) {
 QuantizeOptions QuantizationArguments::options() const {
   QuantizeOptions options;
   options.target = &find_target(target);
+  options.weights_only = activations == "float";
   options.weights_per_tensor = weights_per_tensor;
   options.quantize_outputs = quantize_outputs;
   options.include = include;

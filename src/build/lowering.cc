@@ -206,6 +206,7 @@ void LoweringState::lower_single(NodeId id) {
       return lower_transpose(*this, id);
     default:
       if (node.is("Split")) return lower_split(*this, id);
+      if (node.is("Gather")) return lower_gather(*this, id);
       if (node.is("LayerNormalization") || node.is("RMSNormalization")) return lower_norm(*this, id);
       return lower_generic(*this, id);
   }

@@ -202,6 +202,7 @@ void lower_reshape(LoweringState& l, NodeId id);
 void lower_matmul(LoweringState& l, NodeId id);
 void lower_norm(LoweringState& l, NodeId id);
 void lower_split(LoweringState& l, NodeId id);
+void lower_gather(LoweringState& l, NodeId id);
 // A Split along the channels of a rank-4 value.
 bool splits_channels(const LoweringState& l, const Node& node);
 void lower_transpose(LoweringState& l, NodeId id);

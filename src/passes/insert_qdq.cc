@@ -25,6 +25,7 @@ class Inserter {
   std::vector<QuantizedLayer> run() {
     const std::vector<QuantizedLayer> layers = describe();
     for (NodeId root : placement_.weighted) quantize_weighted(root);
+    for (NodeId gather : placement_.tables) quantize_table(gather);
     for (const auto& [value, group] : placement_.group_of) insert(value, params_.at(value));
     graph_.prune();
     return layers;
@@ -42,8 +43,10 @@ class Inserter {
       const bool weighted =
           std::find(placement_.weighted.begin(), placement_.weighted.end(), id) != placement_.weighted.end();
       const bool eight_bits =
-          weighted || (!node.inputs.empty() && placement_.group_of.count(node.inputs[0]) &&
-                       placement_.group_of.count(out));
+          weighted ||
+          std::find(placement_.tables.begin(), placement_.tables.end(), id) != placement_.tables.end() ||
+          (!node.inputs.empty() && placement_.group_of.count(node.inputs[0]) &&
+           placement_.group_of.count(out));
       const auto placed = [&](ValueId v) { return placement_.group_of.count(v) > 0; };
       const bool product =
           is_variable_matmul(graph_, node) && placed(node.inputs[0]) && placed(node.inputs[1]);
@@ -101,6 +104,13 @@ class Inserter {
       ints.as<int32_t>()[i] = static_cast<int32_t>(std::clamp(steps, -2147483648.0, 2147483647.0));
     }
     graph_.set_input(id, 2, dequantized(graph_.value(value).name, std::move(ints), q));
+  }
+
+  void quantize_table(NodeId gather) {
+    const ValueId table = graph_.node(gather).inputs[0];
+    QuantizedWeights q =
+        quantize_weights(*graph_.value(table).constant, options_.weights_per_tensor ? -1 : 1);
+    graph_.set_input(gather, 0, dequantized(graph_.value(table).name, std::move(q.values), q.params));
   }
 
   // A constant under a DequantizeLinear.

@@ -28,7 +28,7 @@ class Placer {
   Placement run() {
     check_names();
     choose_weighted();
-    if (options_.quantize_outputs)
+    if (options_.quantize_outputs && !options_.weights_only)
       for (ValueId v : graph_.outputs()) want(v);
     for (auto it = order_.rbegin(); it != order_.rend(); ++it) visit(*it);
     group_scales();
@@ -96,6 +96,17 @@ class Placer {
 
   bool wanted(ValueId v) const { return v != kNoId && wanted_[v]; }
 
+  // Rows of a constant matrix that is worth it, chosen when the network runs.
+  bool is_table(const Node& node) const {
+    constexpr int64_t kSmallest = 4096;  // elements
+    if (!node.is("Gather") || !graph_.is_constant(node.inputs[0]) || graph_.is_constant(node.inputs[1]))
+      return false;
+    const Tensor& t = *graph_.value(node.inputs[0]).constant;
+    const int64_t axis = node.attributes.get_int("axis", 0);
+    return t.dtype() == DType::kFloat32 && t.rank() == 2 && (axis == 0 || axis == -2) &&
+           t.count() >= kSmallest;
+  }
+
   // Consumers come first: by now it is known which outputs of the node are wanted in 8 bits.
   void visit(NodeId id) {
     const Node& node = graph_.node(id);
@@ -106,6 +117,11 @@ class Placer {
     }
     const OpDef* op = find_op(node.op, node.domain);
     if (op == nullptr || node.outputs.empty()) return;
+    if (is_table(node)) {
+      if (selected(node)) placement_.tables.push_back(id);
+      return;
+    }
+    if (options_.weights_only) return;
     if (is_variable_matmul(graph_, node)) {
       if (!selected(node)) {
         placement_.left_out[id] = "excluded";
@@ -147,6 +163,7 @@ class Placer {
   }
 
   void visit_group(const NodeGroup& group) {
+    if (options_.weights_only) return;
     const Node& root = graph_.node(group.root);
     if (quantized_roots_.count(group.root)) {
       want(root.inputs[0]);

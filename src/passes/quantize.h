@@ -30,6 +30,7 @@ const TargetRules& find_target(std::string_view name);
 struct QuantizeOptions {
   const TargetRules* target = nullptr;  // null: octet
   bool weights_per_tensor = false;
+  bool weights_only = false;      // activations stay in float: only weights and tables become 8 bits
   bool quantize_outputs = false;  // also the outputs of the graph get Q/DQ, for engines without float
   std::vector<std::string> include, exclude;  // names or operator types of nodes; an empty include means all
 };
@@ -42,6 +43,8 @@ struct Placement {
   // Per group, the values that define its range (those that a moving operator only copies are left out).
   std::vector<std::vector<ValueId>> groups;
   std::vector<NodeId> weighted;  // roots whose weights become 8 bits
+  // Gathers of rows from a constant table (embeddings), which becomes 8 bits with a scale per column.
+  std::vector<NodeId> tables;
   // Nodes that read or make 8-bit values. What a float node makes, other float nodes read as it is: residual
   // sums and normalized values keep their precision beside the 8-bit form.
   std::set<NodeId> integer_nodes;
