@@ -13,14 +13,16 @@ using generic::Inputs;
 using generic::Outputs;
 using Shapes = std::vector<Shape> (*)(const Attributes&, Inputs, size_t);
 
+// Says the shapes of its outputs, which find_generic()'s function then fills, or makes the outputs itself.
 struct Maker {
   std::string_view name;
-  Shapes shapes = nullptr;
-  GenericFunction make = nullptr;
+  bool shaped;  // UBSan's builds cannot compare functions with null in constant expressions
+  Shapes shapes;
+  GenericFunction make;
 };
 
-#define OCTET_SHAPED(name, function) {#name, generic::function, nullptr},
-#define OCTET_MADE(name, function) {#name, nullptr, generic::function},
+#define OCTET_SHAPED(name, function) {#name, true, generic::function, nullptr},
+#define OCTET_MADE(name, function) {#name, false, nullptr, generic::function},
 constexpr Maker kMakers[] = {
 #include "kernels/generic/makers.inc"
 };
@@ -38,7 +40,7 @@ void run_shaped(const Attributes& attributes, Inputs inputs, Outputs outputs) {
 
 template <size_t... index>
 constexpr std::array<GenericFunction, kCount> all_functions(std::index_sequence<index...>) {
-  return {(kMakers[index].make != nullptr ? kMakers[index].make : run_shaped<index>)...};
+  return {(kMakers[index].shaped ? run_shaped<index> : kMakers[index].make)...};
 }
 constexpr std::array<GenericFunction, kCount> kFunctions = all_functions(std::make_index_sequence<kCount>());
 
