@@ -71,17 +71,24 @@ bool input_factors(const QuantParams& x, const Weighted& w, const Tensor* diviso
   const Shape& shape = weights.values.shape();
   const auto inputs = static_cast<int64_t>(x.scale.size());
   weights.x_scale.assign(shape[0], x.scale[0]);
+  const bool depthwise = w.groups > 1 && shape[1] == 1 && inputs == w.groups;
   if (divisor != nullptr) {
-    // Exactly the scales of the channels, along the weights' second axis.
+    // Exactly the scales of the channels, along the weights' second axis, or along the first where every
+    // output has one input.
+    if (divisor->dtype() != DType::kFloat32) return false;
+    const bool along_outputs = w.groups > 1 && shape[1] == 1;
+    const int axis = along_outputs || w.transposed ? 0 : 1;
     Shape expected(shape.size(), 1);
-    expected[w.transposed ? 0 : 1] = inputs;
+    expected[axis] = along_outputs ? shape[0] : shape[1];
     weights.x_scale.assign(shape[0], 1);
-    return x.per_channel() && w.groups == 1 && inputs == shape[1] && divisor->dtype() == DType::kFloat32 &&
-           divisor->shape() == expected &&
-           std::equal(x.scale.begin(), x.scale.end(), divisor->as<float>().begin());
+    if (divisor->shape() != expected || !(along_outputs || w.groups == 1) || expected[axis] % inputs != 0)
+      return false;
+    for (int64_t i = 0; i < expected[axis]; ++i)
+      if (divisor->as<float>()[i] != x.scale[i * inputs / expected[axis]]) return false;
+    return true;
   }
   if (!x.per_channel()) return true;
-  if (w.groups == 1 || shape[1] != 1 || inputs != w.groups) return false;
+  if (!depthwise) return false;
   for (int64_t o = 0; o < shape[0]; ++o) weights.x_scale[o] = x.scale[o / (shape[0] / inputs)];
   return true;
 }

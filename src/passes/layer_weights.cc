@@ -44,16 +44,21 @@ bool takes_channel_scales(const Graph& graph, const Node& layer) {
   return !layer.is("Conv") || layer.attributes.get_int("group", 1) == 1 || depthwise(graph, layer);
 }
 
+namespace {
+
+// ONNX Runtime refuses a convolution whose weights are only dequantized when its result has a scale per
+// channel.
+bool absorbs_scale(const Graph& graph, const Node& node, const ActivationParams& params) {
+  if (params.at(node.inputs[0]).per_channel()) return true;
+  const auto y = params.find(node.outputs[0]);
+  return y != params.end() && y->second.per_channel() && takes_channel_scales(graph, node);
+}
+
+}  // namespace
+
 std::vector<float> output_factors(const Graph& graph, NodeId layer, const ActivationParams& params) {
   const Node& node = graph.node(layer);
-  const QuantParams& x = params.at(node.inputs[0]);
-  if (!x.per_channel()) return x.scale;
-  if (!depthwise(graph, node)) return {1.0f};
-  const int64_t outputs = weights_of(graph, node).shape()[0];
-  const auto inputs = static_cast<int64_t>(x.scale.size());
-  std::vector<float> factors(outputs);
-  for (int64_t o = 0; o < outputs; ++o) factors[o] = x.scale[o / (outputs / inputs)];
-  return factors;
+  return absorbs_scale(graph, node, params) ? std::vector{1.0f} : params.at(node.inputs[0]).scale;
 }
 
 WeightTransform weight_transform(const Graph& graph, NodeId layer, const QuantizeOptions& options,
@@ -65,10 +70,15 @@ WeightTransform weight_transform(const Graph& graph, NodeId layer, const Quantiz
   t.input_axis = weight_input_axis(graph, node);
   const auto x = params.find(node.inputs[0]);
   if (x == params.end()) return t;
-  if (x->second.per_channel()) {
+  if (absorbs_scale(graph, node, params)) {
     if (!takes_channel_scales(graph, node))
       fail(ErrorCode::kInternal, "node '{}': its weights cannot absorb a scale per channel", node.name);
-    if (!depthwise(graph, node)) t.input_scale = x->second.scale;
+    // An output of a depthwise convolution has one input, whose scale stands along the outputs.
+    const Shape& shape = weights_of(graph, node).shape();
+    if (depthwise(graph, node)) t.input_axis = 0;
+    const int64_t factors = shape.at(t.input_axis);
+    const auto scales = static_cast<int64_t>(x->second.scale.size());
+    for (int64_t i = 0; i < factors; ++i) t.input_scale.push_back(x->second.scale[i * scales / factors]);
   }
   if (!target.integer_bias) return t;
   if (const auto bias = float_bias(graph, layer))
