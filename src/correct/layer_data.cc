@@ -149,10 +149,20 @@ std::optional<LayerWeights> read_layer(const Graph& reference, const NodeGroup& 
   layer.grid.step = to_float(*quantized.value(quantized.node(source.dequantize).inputs[1]).constant);
   if (layer.grid.step.size() != 1 && static_cast<int64_t>(layer.grid.step.size()) != layer.channels)
     return {};
-  if (source.divisor != kNoId && !read_divisor(*quantized.value(source.divisor).constant, w.shape(),
-                                               axis == 0 ? 1 : 0, layer.grid.divisor))
-    return {};
-
+  if (source.divisor != kNoId) {
+    const Tensor& divisor = *quantized.value(source.divisor).constant;
+    const bool by_output = axis == 0 && w.rank() > 1 && w.shape()[1] == 1 && divisor.rank() == w.rank() &&
+                           divisor.shape()[0] == layer.channels && divisor.count() == layer.channels;
+    if (by_output) {
+      if (divisor.dtype() != DType::kFloat32 ||
+          static_cast<int64_t>(layer.grid.step.size()) != layer.channels)
+        return {};
+      layer.output_divisor = to_float(divisor);
+      for (int64_t c = 0; c < layer.channels; ++c) layer.grid.step[c] /= layer.output_divisor[c];
+    } else if (!read_divisor(divisor, w.shape(), axis == 0 ? 1 : 0, layer.grid.divisor)) {
+      return {};
+    }
+  }
   return read_bias(reference, group, quantized, other, layer) ? std::optional(std::move(layer))
                                                               : std::nullopt;
 }
@@ -165,11 +175,13 @@ void write_layer(Graph& g, NodeId twin, const LayerWeights& layer) {
   Tensor values = Tensor::of<int8_t>(stored.shape(), std::span<const int8_t>(q));
   const Tensor& scale = *g.value(g.node(dq).inputs[1]).constant;
   const std::vector<float> before = to_float(scale);
+  std::vector<float> step = layer.grid.step;
+  for (size_t c = 0; c < layer.output_divisor.size(); ++c) step[c] *= layer.output_divisor[c];
   std::vector<double> factor;
   for (size_t c = 0; c < before.size(); ++c)
-    factor.push_back(static_cast<double>(layer.grid.step[c]) / static_cast<double>(before[c]));
+    factor.push_back(static_cast<double>(step[c]) / static_cast<double>(before[c]));
   const Shape scale_shape = scale.shape();
-  set_constant(g, dq, 1, Tensor::of<float>(scale_shape, std::span<const float>(layer.grid.step)));
+  set_constant(g, dq, 1, Tensor::of<float>(scale_shape, std::span<const float>(step)));
   set_constant(g, dq, 0, std::move(values));
   if (!layer.has_bias) return;
   if (layer.bias_node.empty()) return write_bias(g, twin, layer.bias, factor);

@@ -20,6 +20,7 @@ struct LayerWeights {
   std::vector<float> bias;      // float, zeros where there is none
   std::vector<int8_t> rounded;  // of the quantized graph
   WeightGrid grid;
+  std::vector<float> output_divisor;  // of a depthwise layer: what its stored steps are divided by, or none
 };
 
 // Nullopt where the layer has another form than insert_qdq gives it. `layer` is of the float graph, `twin`
