@@ -25,6 +25,7 @@ void canonicalize(Graph& graph) {
     changed = remove_noops(graph);
     changed |= fold_constants(graph);
     changed |= fold_batch_norm(graph);
+    changed |= fold_space_to_depth(graph);
     changed |= fuse_activations(graph);
     changed |= fuse_normalization(graph);
     changed |= constant_reshapes(graph);

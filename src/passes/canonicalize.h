@@ -19,6 +19,10 @@ bool fold_constants(Graph& graph, int64_t max_bytes = 64 << 20);
 // and bias.
 bool fold_batch_norm(Graph& graph);
 
+// A convolution of every second pixel, joined by channels from several starts (the Focus of YOLOX and
+// YOLOv5), becomes one with twice the kernel and stride over the pixels themselves.
+bool fold_space_to_depth(Graph& graph);
+
 // x * sigmoid(x) becomes ai.octet Silu; x * clip(x / 6 + 0.5) and its spellings become HardSwish; the erf
 // and the tanh form become Gelu.
 bool fuse_activations(Graph& graph);

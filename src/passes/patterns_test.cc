@@ -318,5 +318,36 @@ TEST(ConstantReshapes, SymbolsBecomeZeroAndMinusOne) {
   EXPECT_EQ(to_string(*n.g.value(n.g.outputs()[0]).shape), "NxSx3x4");
 }
 
+// Focus: four phases of the image in any order, sliced axis by axis or both at once.
+TEST(FoldSpaceToDepth, GivesOneConvolution) {
+  for (const bool at_once : {false, true}) {
+    Net n({2, 3, 8, 10});
+    const auto ints = [&](Ints v) {
+      return n.g.add_constant(
+          "i", Tensor::of<int64_t>({static_cast<int64_t>(v.size())}, std::span<const int64_t>(v)));
+    };
+    constexpr int64_t kEnd = std::numeric_limits<int64_t>::max();
+    std::vector<ValueId> parts;
+    for (const auto& [row, column] : {std::pair<int64_t, int64_t>{0, 0}, {1, 0}, {0, 1}, {1, 1}}) {
+      if (at_once) {
+        parts.push_back(
+            n.op("Slice", {n.x, ints({row, column}), ints({kEnd, 10}), ints({2, -1}), ints({2, 2})}, "part"));
+        continue;
+      }
+      const ValueId rows = n.op("Slice", {n.x, ints({row}), ints({kEnd}), ints({2}), ints({2})}, "rows");
+      parts.push_back(n.op("Slice", {rows, ints({column}), ints({kEnd}), ints({3}), ints({2})}, "part"));
+    }
+    Attributes a;
+    a.set("pads", Ints{1, 1, 1, 1});
+    a.set("strides", Ints{1, 2});
+    const Graph before =
+        n.finish(n.op("Conv", {n.concat(parts, "joined"), n.floats({5, 12, 3, 3}), n.floats({5})}, "y", a));
+    Graph after = before;
+    canonicalize(after);
+    EXPECT_EQ(ops_of(after), Names{"Conv"});
+    expect_same_function(before, after);
+  }
+}
+
 }  // namespace
 }  // namespace octet
