@@ -5,6 +5,8 @@
 # make test-onnx    ONNX's node tests (those of OCTET_DATA)
 # make test-onnxruntime  our results beside ONNX Runtime's (fetches it from PyPI)
 # make sanitize     the test suite under AddressSanitizer and UndefinedBehaviorSanitizer
+# make fuzz         fuzz import and build for FUZZ_SECONDS (60) each, under sanitizers (clang)
+# make models       every model through the whole line beside ONNX Runtime; writes docs/models.md
 # make tidy         clang-tidy over all sources
 # make bench        kernel benchmarks
 # make format       clang-format over all sources
@@ -23,7 +25,7 @@ SOURCES = $(shell find src include tools tests fuzz examples python \
 TIDY_SOURCES = $(shell find src tools -name '*.cc' ! -name '*test.cc' ! -name '*bench.cc' -print 2>/dev/null | LC_ALL=C sort)
 
 .DEFAULT_GOAL := octet
-.PHONY: octet all packages configure demo test unit-test layers format-check test-kernels test-onnx test-onnxruntime sanitize tidy bench \
+.PHONY: octet all packages configure demo test unit-test layers format-check test-kernels test-onnx test-onnxruntime sanitize fuzz models tidy bench \
   format docs clean
 
 octet: configure
@@ -73,6 +75,15 @@ sanitize: packages
 	@OCTET_TEST_CASES=$${OCTET_TEST_CASES:-1000} ASAN_OPTIONS=detect_stack_use_after_return=1 \
 	  UBSAN_OPTIONS=print_stacktrace=1 $(CTEST) --test-dir build-asan
 
+# Spares the unrolled kernels, as src/kernels/CMakeLists.txt says. FUZZ=-runs=1000000 counts instead of timing.
+fuzz: packages
+	@cmake -DCMAKE_CXX_COMPILER_LAUNCHER="$$(command -v ccache || true)" --preset fuzz --log-level=WARNING >/dev/null
+	@cmake --build build-fuzz --parallel $(JOBS) --target octet_fuzz_import octet_fuzz_build
+	@fuzz/run.sh build-fuzz/fuzz $(if $(FUZZ),$(FUZZ),-max_total_time=$${FUZZ_SECONDS:-60})
+
+models: octet
+	@tests/onnxruntime/run.sh models
+
 tidy: all
 	@printf '%s\n' $(TIDY_SOURCES) | xargs -P $(JOBS) -n 4 clang-tidy -p build --quiet 2> >(grep -v 'warnings\? generated' >&2)
 
@@ -90,4 +101,4 @@ docs: octet
 	@cp build/operators.md docs/operators.md
 
 clean:
-	@rm -rf build build-asan build-bench build-debug
+	@rm -rf build build-asan build-bench build-debug build-fuzz

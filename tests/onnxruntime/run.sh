@@ -1,6 +1,6 @@
 #!/bin/sh
 # Checks Octet against ONNX Runtime, which comes from PyPI into build/venv.
-#   run.sh [CHECK...]   fp32 layers network foreign formats int8_only; all of them by default
+#   run.sh [CHECK...]   fp32 layers network foreign formats int8_only, the default, or models, which writes docs/models.md
 # OCTET (build/octet), OCTET_DATA (../shared/data) and OCTET_EVALUATE (../shared/bench/evaluate.py) name what is used.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
