@@ -284,8 +284,7 @@ std::string corrections_text(const RecipeResult& result) {
       plural(static_cast<int64_t>(result.sequential->layers.size()), "layer"), g.gptq.gain_db / g.layers,
       g.refit.layers, g.refit.gain_db / g.layers, g.bias.layers, g.bias.gain_db / g.layers, g.undone);
   if (result.sequential->left_out > 0)
-    text += fmt::format("  not used: {} of another shape than the first\n",
-                        plural(result.sequential->left_out, "sample"));
+    text += fmt::format("  not used: {} of rare shapes\n", plural(result.sequential->left_out, "sample"));
   return text;
 }
 
@@ -302,6 +301,7 @@ Json corrections_json(const RecipeResult& result) {
     return Json{{"layers", s.layers}, {"mean_gain_db", s.gain_db / g.layers}};
   };
   json["samples"] = result.sequential->samples;
+  json["shapes"] = result.sequential->shapes;
   json["left_out"] = result.sequential->left_out;
   json["stages"] = {{"gptq", stage(g.gptq)}, {"refit", stage(g.refit)}, {"bias-correction", stage(g.bias)}};
   json["undone"] = g.undone;

@@ -40,19 +40,21 @@ struct Candidate {
 
 class Corrector {
  public:
-  Corrector(SideBySide& networks, const Graph& reference, const Graph& quantized, const PairedLayer& layer,
-            const SequentialOptions& options, LayerWeights weights)
-      : networks_(networks),
-        layer_(layer),
+  Corrector(std::span<const LayerSite> sites, std::span<const SiteSample> samples,
+            const SequentialOptions& options, LayerWeights weights, ThreadPool& pool)
+      : sites_(sites),
+        samples_(samples),
+        pool_(pool),
         options_(options),
         weights_(std::move(weights)),
-        g_(geometry_of(reference, layer.group.root)),
-        input_(reference.node(layer.group.root).inputs[0]),
-        node_(reference.node(layer.group.root).name),
-        input_params_(params_of(quantized, layer.input)),
-        residual_params_(params_of(quantized, layer.residual)),
-        function_{layer.group.activation, layer.group.final_clip} {
-    const int64_t n = networks.samples();
+        g_(geometry_of(*sites[0].reference, sites[0].layer->group.root)),
+        node_(sites[0].reference->node(sites[0].layer->group.root).name),
+        input_params_(params_of(*sites[0].quantized, sites[0].layer->input)),
+        residual_params_(params_of(*sites[0].quantized, sites[0].layer->residual)),
+        function_{sites[0].layer->group.activation, sites[0].layer->group.final_clip} {
+    for (const LayerSite& site : sites)
+      geometries_.push_back(geometry_of(*site.reference, site.layer->group.root));
+    const int64_t n = count();
     held_back_.assign(n, false);
     for (int64_t s = kHeldBack - 1; n >= kFewSamples && s < n; s += kHeldBack) held_back_[s] = true;
     training_ = held_back_;
@@ -62,7 +64,7 @@ class Corrector {
 
   CorrectedLayer run() {
     choose_positions();
-    const bool gram = options_.gptq && networks_.samples() >= kFewSamples && g_.group_inputs() > 1;
+    const bool gram = options_.gptq && count() >= kFewSamples && g_.group_inputs() > 1;
     first_pass(gram);
     std::vector<Candidate> candidates{{"nearest", weights_.rounded, weights_.grid}};
     if (gram) add_candidates(candidates);
@@ -73,10 +75,16 @@ class Corrector {
  private:
   int64_t k() const { return g_.group_inputs(); }
   int64_t group_channels() const { return g_.out_channels / g_.groups; }
-  ThreadPool& pool() { return networks_.pool(); }
+  ThreadPool& pool() { return pool_; }
+  int64_t count() const { return static_cast<int64_t>(samples_.size()); }
+  const LayerSite& site(int64_t sample) const { return sites_[samples_[sample].site]; }
+  const LayerGeometry& geometry(int64_t sample) const { return geometries_[samples_[sample].site]; }
+  StoredValue value(Side side, ValueId v, int64_t sample) const {
+    return site(sample).networks->value(side, v, samples_[sample].index);
+  }
 
   void choose_positions() {
-    const int64_t samples = networks_.samples();
+    const int64_t samples = count();
     const double gram = static_cast<double>(k()) * static_cast<double>(k()) * static_cast<double>(g_.groups);
     const auto rows = static_cast<int64_t>(
         std::min({static_cast<double>(kMostRows), static_cast<double>(kMostOutputs / g_.out_channels),
@@ -85,7 +93,7 @@ class Corrector {
     reference_.channels = g_.out_channels;
     reference_.sample_rows = {0};
     for (int64_t s = 0; s < samples; ++s) {
-      positions_.push_back(octet::choose_positions(g_.positions(), each, s));
+      positions_.push_back(octet::choose_positions(geometry(s).positions(), each, s));
       reference_.sample_rows.push_back(reference_.sample_rows.back() +
                                        static_cast<int64_t>(positions_.back().size()));
     }
@@ -96,27 +104,30 @@ class Corrector {
   // Calls body(first, last) for chunks of samples, between which columns can be dropped.
   template <typename Body>
   void for_chunks(const Body& body) {
-    for (int64_t first = 0; first < networks_.samples(); first += chunk_)
-      body(first, std::min(networks_.samples(), first + chunk_));
+    for (int64_t first = 0; first < count(); first += chunk_) body(first, std::min(count(), first + chunk_));
   }
 
   int64_t row(int64_t sample) const { return reference_.sample_rows[sample]; }
 
   void gather(Side side, int64_t sample, float* out) {
     const bool real = side == Side::kFloat;
-    gather_columns(g_, networks_.value(side, real ? input_ : layer_.input.value, sample),
-                   real ? QuantParams{} : input_params_, positions_[sample], out);
+    const LayerSite& at = site(sample);
+    const ValueId input = real ? at.reference->node(at.layer->group.root).inputs[0] : at.layer->input.value;
+    gather_columns(geometry(sample), value(side, input, sample), real ? QuantParams{} : input_params_,
+                   positions_[sample], out);
   }
 
   void gather_residual(Side side, LayerSums& sums) {
-    if (layer_.group.residual == kNoId) return;
+    if (sites_[0].layer->group.residual == kNoId) return;
     sums.residual.resize(sums.rows() * sums.channels);
     const bool real = side == Side::kFloat;
-    pool().parallel_for(networks_.samples(), 1, [&](int64_t begin, int64_t end, int) {
-      for (int64_t s = begin; s < end; ++s)
-        gather_outputs(g_, networks_.value(side, real ? layer_.group.residual : layer_.residual.value, s),
+    pool().parallel_for(count(), 1, [&](int64_t begin, int64_t end, int) {
+      for (int64_t s = begin; s < end; ++s) {
+        const PairedLayer& layer = *site(s).layer;
+        gather_outputs(geometry(s), value(side, real ? layer.group.residual : layer.residual.value, s),
                        real ? QuantParams{} : residual_params_, positions_[s], &sums.residual[row(s)],
                        sums.rows());
+      }
     });
   }
 
@@ -274,7 +285,7 @@ class Corrector {
     for (const auto& positions : positions_) most = std::max(most, positions.size());
     most *= static_cast<size_t>(g_.row_length());
     std::vector<std::vector<float>> columns(pool().threads(), std::vector<float>(most));
-    pool().parallel_for(networks_.samples(), 1, [&](int64_t begin, int64_t end, int worker) {
+    pool().parallel_for(count(), 1, [&](int64_t begin, int64_t end, int worker) {
       for (int64_t s = begin; s < end; ++s) {
         gather(Side::kQuantized, s, columns[worker].data());
         for (size_t i = 0; i < candidates.size(); ++i)
@@ -315,8 +326,8 @@ class Corrector {
     result.rounded_db = db(chosen.rounded_noise);
     result.after_db = db(result.bias ? chosen.noise : chosen.rounded_noise);
     if (result.bias)  // from all samples
-      chosen.shift = match_output_means(reference_, chosen.sums, function_,
-                                        std::vector<bool>(networks_.samples(), true), pool());
+      chosen.shift =
+          match_output_means(reference_, chosen.sums, function_, std::vector<bool>(count(), true), pool());
     if (best == 0 && !result.bias) return {std::move(result), {}};
     weights_.rounded = chosen.rounded;
     weights_.grid = chosen.grid;
@@ -324,12 +335,13 @@ class Corrector {
     return {std::move(result), std::move(weights_)};
   }
 
-  SideBySide& networks_;
-  const PairedLayer& layer_;
+  const std::span<const LayerSite> sites_;
+  const std::span<const SiteSample> samples_;
+  ThreadPool& pool_;
   const SequentialOptions& options_;
   LayerWeights weights_;
-  const LayerGeometry g_;
-  const ValueId input_;
+  const LayerGeometry g_;                  // of the first site: the weights' part is the same at all
+  std::vector<LayerGeometry> geometries_;  // of each
   const std::string node_;
   const QuantParams input_params_, residual_params_;
   const OutputFunction function_;
@@ -342,12 +354,13 @@ class Corrector {
 
 }  // namespace
 
-std::optional<CorrectedLayer> correct_layer(SideBySide& networks, const Graph& reference,
-                                            const Graph& quantized, const PairedLayer& layer,
-                                            const SequentialOptions& options) {
-  auto weights = read_layer(reference, layer.group, quantized, layer.quantized);
+std::optional<CorrectedLayer> correct_layer(std::span<const LayerSite> sites,
+                                            std::span<const SiteSample> samples,
+                                            const SequentialOptions& options, ThreadPool& pool) {
+  const LayerSite& first = sites[0];
+  auto weights = read_layer(*first.reference, first.layer->group, *first.quantized, first.layer->quantized);
   if (!weights) return {};
-  return Corrector(networks, reference, quantized, layer, options, std::move(*weights)).run();
+  return Corrector(sites, samples, options, std::move(*weights), pool).run();
 }
 
 }  // namespace octet

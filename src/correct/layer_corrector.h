@@ -1,6 +1,8 @@
 // Corrects one layer of two networks that run side by side.
 #pragma once
 
+#include <span>
+
 #include "correct/columns.h"
 #include "correct/layer_data.h"
 #include "correct/output_mean.h"
@@ -14,9 +16,22 @@ struct CorrectedLayer {
   std::optional<LayerWeights> changed;  // integers, steps and bias; nullopt where nothing is better
 };
 
-// The segment of `layer` is the next to run. Nullopt where the layer has a form that cannot be corrected.
-std::optional<CorrectedLayer> correct_layer(SideBySide& networks, const Graph& reference,
-                                            const Graph& quantized, const PairedLayer& layer,
-                                            const SequentialOptions& options);
+// The networks that run the samples of one shape, and the layer there. Nothing is owned.
+struct LayerSite {
+  SideBySide* networks = nullptr;
+  const Graph *reference = nullptr, *quantized = nullptr;
+  const PairedLayer* layer = nullptr;
+};
+// Where a sample runs, and its index there.
+struct SiteSample {
+  size_t site = 0;
+  int64_t index = 0;
+};
+
+// The segment of the layer is the next to run at all sites, at least one, whose layers have the same weights.
+// Nullopt where the layer has a form that cannot be corrected.
+std::optional<CorrectedLayer> correct_layer(std::span<const LayerSite> sites,
+                                            std::span<const SiteSample> samples,
+                                            const SequentialOptions& options, ThreadPool& pool);
 
 }  // namespace octet

@@ -1,21 +1,28 @@
 #include "correct/sequential.h"
 
 #include <algorithm>
+#include <map>
+#include <memory>
 
 #include "correct/layer_corrector.h"
 
 namespace octet {
 namespace {
 
-// The samples that have the shapes of the first.
-struct Chosen {
-  std::vector<int64_t> samples;
+// Samples that have the same shapes.
+struct ShapeGroup {
   std::vector<Shape> shapes;
+  std::vector<int64_t> samples;
+};
+
+struct Chosen {
+  std::vector<ShapeGroup> groups;
   int64_t left_out = 0;
 };
 
-Chosen choose_samples(const engine::Engine& engine, const Dataset& data, int64_t most, ThreadPool& pool) {
-  const int64_t count = std::min(data.size(), most);
+Chosen choose_samples(const engine::Engine& engine, const Dataset& data, const SequentialOptions& options,
+                      ThreadPool& pool) {
+  const int64_t count = std::min(data.size(), options.max_samples);
   std::vector<std::vector<Shape>> shapes(count);
   std::vector<char> bad(count, 0);
   pool.parallel_for(count, 1, [&](int64_t begin, int64_t end, int) {
@@ -29,13 +36,54 @@ Chosen choose_samples(const engine::Engine& engine, const Dataset& data, int64_t
   Chosen chosen;
   for (int64_t i = 0; i < count; ++i) {
     if (bad[i]) continue;
-    if (chosen.samples.empty()) chosen.shapes = shapes[i];
-    if (shapes[i] == chosen.shapes)
-      chosen.samples.push_back(i);
-    else
-      ++chosen.left_out;
+    auto group = std::find_if(chosen.groups.begin(), chosen.groups.end(),
+                              [&](const ShapeGroup& g) { return g.shapes == shapes[i]; });
+    if (group == chosen.groups.end()) group = chosen.groups.insert(group, {shapes[i], {}});
+    group->samples.push_back(i);
+  }
+  std::stable_sort(chosen.groups.begin(), chosen.groups.end(), [](const ShapeGroup& a, const ShapeGroup& b) {
+    return a.samples.size() > b.samples.size();
+  });
+  while (static_cast<int64_t>(chosen.groups.size()) > std::max<int64_t>(1, options.max_shapes)) {
+    chosen.left_out += static_cast<int64_t>(chosen.groups.back().samples.size());
+    chosen.groups.pop_back();
   }
   return chosen;
+}
+
+// Both networks for one shape of the samples.
+struct Site {
+  Graph reference, quantized;
+  std::vector<int64_t> samples;
+  std::unique_ptr<SideBySide> networks;
+
+  Site(const Graph& float_graph, const Graph& quantized_graph, const ShapeGroup& group)
+      : reference(with_shapes(float_graph, group.shapes)),
+        quantized(with_shapes(quantized_graph, group.shapes)),
+        samples(group.samples) {}
+
+  const PairedLayer& layer(size_t i) const { return networks->segments().layers[i]; }
+  const std::string& name(size_t i) const { return reference.node(layer(i).group.root).name; }
+};
+
+// Whether the layers are those of `first`, in the same order.
+bool same_layers(const Site& site, const Site& first) {
+  const size_t count = first.networks->segments().layers.size();
+  if (site.networks->segments().layers.size() != count) return false;
+  for (size_t i = 0; i < count; ++i)
+    if (site.name(i) != first.name(i)) return false;
+  return true;
+}
+
+// In order of the samples, whatever their shapes.
+std::vector<SiteSample> samples_of(const std::vector<std::unique_ptr<Site>>& sites) {
+  std::map<int64_t, SiteSample> ordered;
+  for (size_t g = 0; g < sites.size(); ++g)
+    for (size_t i = 0; i < sites[g]->samples.size(); ++i)
+      ordered[sites[g]->samples[i]] = {g, static_cast<int64_t>(i)};
+  std::vector<SiteSample> samples;
+  for (const auto& [index, sample] : ordered) samples.push_back(sample);
+  return samples;
 }
 
 }  // namespace
@@ -45,32 +93,47 @@ SequentialReport correct_sequentially(Graph& quantized, const Graph& reference,
                                       const SequentialOptions& options, const RunnerOptions& runner) {
   SequentialReport report;
   ThreadPool pool(runner.threads);
-  const Chosen chosen = choose_samples(reference_engine, data, options.max_samples, pool);
-  report.samples = static_cast<int64_t>(chosen.samples.size());
+  const Chosen chosen = choose_samples(reference_engine, data, options, pool);
   report.left_out = chosen.left_out;
-  if (chosen.samples.empty()) return report;
+  if (chosen.groups.empty()) return report;
 
-  const Graph float_graph = with_shapes(reference, chosen.shapes);
-  Graph graph = with_shapes(quantized, chosen.shapes);
-  SideBySide networks(float_graph, graph, reference_engine, data, chosen.samples, options.memory_bytes, pool);
-  const PairedSegments& segments = networks.segments();
+  int64_t all = 0;
+  for (const ShapeGroup& group : chosen.groups) all += static_cast<int64_t>(group.samples.size());
+  std::vector<std::unique_ptr<Site>> sites;
+  for (const ShapeGroup& group : chosen.groups) {
+    auto site = std::make_unique<Site>(reference, quantized, group);
+    const auto count = static_cast<int64_t>(group.samples.size());
+    site->networks = std::make_unique<SideBySide>(site->reference, site->quantized, reference_engine, data,
+                                                  group.samples, options.memory_bytes / all * count, pool);
+    if (!sites.empty() && !same_layers(*site, *sites[0])) {
+      report.left_out += count;
+      continue;
+    }
+    sites.push_back(std::move(site));
+  }
+  const std::vector<SiteSample> samples = samples_of(sites);
+  report.samples = static_cast<int64_t>(samples.size());
+  report.shapes = static_cast<int64_t>(sites.size());
+  const size_t layers = sites[0]->networks->segments().layers.size();
   Progress& progress = runner.progress ? *runner.progress : no_progress();
-  progress.start(runner.label, static_cast<int64_t>(segments.layers.size()), "layers");
-  networks.run(0);
-  for (size_t i = 0; i < segments.layers.size(); ++i) {
-    const PairedLayer& layer = segments.layers[i];
-    if (auto done = correct_layer(networks, float_graph, graph, layer, options)) {
+  progress.start(runner.label, static_cast<int64_t>(layers), "layers");
+  for (auto& site : sites) site->networks->run(0);
+  for (size_t i = 0; i < layers; ++i) {
+    std::vector<LayerSite> places;
+    for (auto& site : sites)
+      places.push_back({site->networks.get(), &site->reference, &site->quantized, &site->layer(i)});
+    if (auto done = correct_layer(places, samples, options, pool)) {
       if (done->changed) {
-        write_layer(graph, layer.quantized, *done->changed);
+        for (auto& site : sites) write_layer(site->quantized, site->layer(i).quantized, *done->changed);
         write_layer(quantized, *quantized.find_node(done->report.node), *done->changed);
       }
       report.layers.push_back(std::move(done->report));
     }
-    networks.run(static_cast<int32_t>(i) + 1);
+    for (auto& site : sites) site->networks->run(static_cast<int32_t>(i) + 1);
     progress.advance();
   }
   progress.finish();
-  report.spilled_bytes = networks.spilled_bytes();
+  for (const auto& site : sites) report.spilled_bytes += site->networks->spilled_bytes();
   return report;
 }
 

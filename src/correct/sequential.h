@@ -8,7 +8,8 @@
 // nothing is held back, and only biases change.
 //
 // Both networks run on the engine, a segment at a time over all samples; what lies between segments is kept
-// in a ValueStore. Nothing depends on the number of threads.
+// in a ValueStore. Samples of several shapes (sentences, images of any size) run in networks of their own,
+// for each shape; their rows go into the same sums. Nothing depends on the number of threads.
 #pragma once
 
 #include <cstdint>
@@ -25,6 +26,7 @@ struct SequentialOptions {
   double refit_lambda = 1;  // 1 for 8-bit weights, 0.1 for 4-bit ones
   bool act_order = false;
   int64_t max_samples = 128;                  // the first of the data
+  int64_t max_shapes = 24;                    // of samples; those of the rarest ones are left out
   int64_t memory_bytes = int64_t{256} << 20;  // for activations; what exceeds it goes to a temporary file
 };
 
@@ -42,7 +44,8 @@ struct LayerCorrection {
 struct SequentialReport {
   std::vector<LayerCorrection> layers;
   int64_t samples = 0;
-  int64_t left_out = 0;  // samples of another shape than the first
+  int64_t shapes = 0;    // of the samples
+  int64_t left_out = 0;  // samples of rarer shapes
   int64_t spilled_bytes = 0;
 };
 
