@@ -13,7 +13,7 @@ constexpr double kUniformVariance = 1.0 / 12;  // of a uniform distribution of w
 
 }  // namespace
 
-GridError::Side GridError::prefix_sums(const HistogramSide& side) {
+GridError::Side GridError::prefix_sums(const HistogramSide& side, std::span<const double> weights) {
   Side result;
   const size_t bins = side.counts.size();
   result.width = side.width();
@@ -21,7 +21,8 @@ GridError::Side GridError::prefix_sums(const HistogramSide& side) {
   result.first.resize(bins + 1);
   result.second.resize(bins + 1);
   for (size_t k = 0; k < bins; ++k) {
-    const double n = static_cast<double>(side.counts[k]), centre = static_cast<double>(k) + 0.5;
+    const double n = static_cast<double>(side.counts[k]) * (weights.empty() ? 1 : weights[k]),
+                 centre = static_cast<double>(k) + 0.5;
     result.n[k + 1] = result.n[k] + n;
     result.first[k + 1] = result.first[k] + n * centre;
     result.second[k + 1] = result.second[k] + n * centre * centre;
@@ -29,9 +30,12 @@ GridError::Side GridError::prefix_sums(const HistogramSide& side) {
   return result;
 }
 
-GridError::GridError(const TensorStatistics& statistics)
-    : positive_(prefix_sums(statistics.positive())),
-      negative_(prefix_sums(statistics.negative())),
+GridError::GridError(const TensorStatistics& statistics) : GridError(statistics, {}, {}) {}
+
+GridError::GridError(const TensorStatistics& statistics, std::span<const double> positive,
+                     std::span<const double> negative)
+    : positive_(prefix_sums(statistics.positive(), positive)),
+      negative_(prefix_sums(statistics.negative(), negative)),
       count_(static_cast<double>(statistics.finite())) {
   for (const Side* side : {&positive_, &negative_})
     square_sum_ += (side->second.back() + kUniformVariance * side->n.back()) * side->width * side->width;

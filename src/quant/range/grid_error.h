@@ -1,9 +1,11 @@
 // Squared error of quantizing a histogram, in time proportional to the grid's levels.
 #pragma once
 
+#include <span>
 #include <vector>
 
 #include "quant/quant_params.h"
+#include "quant/range/range.h"
 #include "quant/range/statistics.h"
 
 namespace octet {
@@ -13,6 +15,9 @@ namespace octet {
 class GridError {
  public:
   explicit GridError(const TensorStatistics& statistics);
+  // The same with a weight for each bin of either side; count() stays the plain one.
+  GridError(const TensorStatistics& statistics, std::span<const double> positive,
+            std::span<const double> negative);
 
   // Sum over all finite values of (x - quantized x)^2.
   double total(const QuantParams& params) const;
@@ -25,10 +30,15 @@ class GridError {
     std::vector<double> n, first, second;  // sums of 1, c and c^2 before bin k, c its centre in bins
     double error(double scale, int32_t last_level) const;
   };
-  static Side prefix_sums(const HistogramSide& side);
+  // Without weights every bin has 1.
+  static Side prefix_sums(const HistogramSide& side, std::span<const double> weights);
 
   Side positive_, negative_;
   double count_ = 0, square_sum_ = 0;
 };
+
+// The search of mse_range() with any error over the histogram of these statistics.
+Range least_error_range(const TensorStatistics& statistics, const GridError& error,
+                        const RangeOptions& options);
 
 }  // namespace octet

@@ -6,10 +6,10 @@
 
 namespace octet {
 
-Range mse_range(const TensorStatistics& statistics, const RangeOptions& options) {
+Range least_error_range(const TensorStatistics& statistics, const GridError& error,
+                        const RangeOptions& options) {
   const float low = statistics.min(), high = statistics.max();
   if (low == high) return {low, high};  // no value, or one: every grid that ends there is exact
-  const GridError error(statistics);
   if (options.symmetric) {
     const Range half = search_symmetric_range(std::max(-low, high), [&](Range range) {
       return error.total(symmetric_params(range, options.dtype));
@@ -18,6 +18,10 @@ Range mse_range(const TensorStatistics& statistics, const RangeOptions& options)
   }
   return search_range({low, high},
                       [&](Range range) { return error.total(affine_params(range, options.dtype)); });
+}
+
+Range mse_range(const TensorStatistics& statistics, const RangeOptions& options) {
+  return least_error_range(statistics, GridError(statistics), options);
 }
 
 }  // namespace octet

@@ -13,7 +13,8 @@ Range symmetric(Range range) {
   return {-extreme, extreme};
 }
 
-Range apply(RangeMethod method, const TensorStatistics& statistics, const RangeOptions& options) {
+Range apply(RangeMethod method, const TensorStatistics& statistics, const RangeOptions& options,
+            std::span<const double> energies) {
   switch (method) {
     case RangeMethod::kMinMax:
       return minmax_range(statistics);
@@ -25,6 +26,12 @@ Range apply(RangeMethod method, const TensorStatistics& statistics, const RangeO
       return mse_range(statistics, options);
     case RangeMethod::kEntropy:
       return entropy_range(statistics, options);
+    case RangeMethod::kAdmm:
+      return admm_range(statistics, options);
+    case RangeMethod::kAciq:
+      return aciq_range(statistics, options);
+    case RangeMethod::kOutput:
+      return output_range(statistics, options, energies);
   }
   fail(ErrorCode::kInternal, "range method {}", static_cast<int>(method));
 }
@@ -43,6 +50,12 @@ std::string_view range_method_name(RangeMethod method) {
       return "mse";
     case RangeMethod::kEntropy:
       return "entropy";
+    case RangeMethod::kAdmm:
+      return "admm";
+    case RangeMethod::kAciq:
+      return "aciq";
+    case RangeMethod::kOutput:
+      return "output";
   }
   return "?";
 }
@@ -66,10 +79,11 @@ void validate(const RangeOptions& options) {
          options.moving_average);
 }
 
-Range choose_range(RangeMethod method, const TensorStatistics& statistics, const RangeOptions& options) {
+Range choose_range(RangeMethod method, const TensorStatistics& statistics, const RangeOptions& options,
+                   std::span<const double> energies) {
   validate(options);
   if (statistics.finite() == 0) return {};
-  const Range range = apply(method, statistics, options);
+  const Range range = apply(method, statistics, options, energies);
   return options.symmetric ? symmetric(range) : range;
 }
 

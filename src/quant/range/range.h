@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <span>
 #include <string_view>
 
 #include "quant/quant_params.h"
@@ -9,12 +10,13 @@
 
 namespace octet {
 
-enum class RangeMethod { kMinMax, kMovingAverage, kPercentile, kMse, kEntropy };
-inline constexpr std::array kRangeMethods{RangeMethod::kMinMax, RangeMethod::kMovingAverage,
-                                          RangeMethod::kPercentile, RangeMethod::kMse, RangeMethod::kEntropy};
+enum class RangeMethod { kMinMax, kMovingAverage, kPercentile, kMse, kEntropy, kAdmm, kAciq, kOutput };
+inline constexpr std::array kRangeMethods{
+    RangeMethod::kMinMax,  RangeMethod::kMovingAverage, RangeMethod::kPercentile, RangeMethod::kMse,
+    RangeMethod::kEntropy, RangeMethod::kAdmm,          RangeMethod::kAciq,       RangeMethod::kOutput};
 
-std::string_view range_method_name(
-    RangeMethod method);  // "minmax", "moving-average", "percentile", "mse", "entropy"
+// "minmax", "moving-average", "percentile", "mse", "entropy", "admm", "aciq", "output"
+std::string_view range_method_name(RangeMethod method);
 RangeMethod parse_range_method(std::string_view name);  // throws Error that lists the names
 
 struct RangeOptions {
@@ -29,8 +31,9 @@ struct RangeOptions {
 void validate(const RangeOptions& options);
 
 // The range that `method` prefers, within the observed extremes; {0, 0} without finite values. Does not
-// depend on anything but statistics.data() and the options.
-Range choose_range(RangeMethod method, const TensorStatistics& statistics, const RangeOptions& options);
+// depend on anything but statistics.data(), the options and, for kOutput, the energies.
+Range choose_range(RangeMethod method, const TensorStatistics& statistics, const RangeOptions& options,
+                   std::span<const double> energies = {});
 
 // The methods, without the widening to [-a, a] that choose_range does for symmetric grids (mse and entropy do
 // their own).
@@ -55,6 +58,31 @@ Range mse_range(const TensorStatistics& statistics, const RangeOptions& options)
 // (Migacz, "8-bit inference with TensorRT", 2017). Otherwise both ends are searched like mse_range's. Exact
 // zeros are left out: every grid represents them. Min-max where the grid is finer than the histogram.
 Range entropy_range(const TensorStatistics& statistics, const RangeOptions& options);
+
+// Alternating least squares on the scale, as in the quantization step of ADMM (Leng et al., "Extremely low
+// bit neural network: squeeze the last bit out with ADMM", 2018; Ye et al., "Progressive DNN compression:
+// ... using ADMM", 2019): q = clip(round(x / s)), then s = <x, q> / <q, q>, until s rests. On bins' centres.
+// Affine grids also move the zero-point by one where that is better. What it finds is a local optimum, so it
+// starts at 1.0, 0.8, 0.6, 0.4 and 0.2 of the extremes and keeps the least error. Within the extremes.
+// Min-max where the grid is finer than the histogram.
+Range admm_range(const TensorStatistics& statistics, const RangeOptions& options);
+
+// Analytic clipping (Banner et al., "Post training 4-bit quantization of convolutional networks for
+// rapid-deployment", 2019): mean +- a, where a minimizes the squared error of a Laplace or a normal
+// distribution, clipped at a and quantized evenly to M bits. Laplace: a = b W(3 * 4^M), 9.89 b for 8 bits;
+// normal: 3.92 sigma. Tensors of one sign on an affine grid are half a distribution: [0, a] with M + 1. Of
+// the two distributions the likelier one: b / sigma < sqrt(pi / (2 e)) means Laplace. Symmetric grids fit
+// around zero. Exact zeros are left out: every grid represents them. Within the extremes.
+Range aciq_range(const TensorStatistics& statistics, const RangeOptions& options);
+
+// Like mse, but for the squared error at the outputs of what reads the tensor. An error e in channel c adds
+// e^2 * energies[c] there, energies[c] being the sum of the squared weights that meet the channel, when the
+// errors of two values are independent. Minimized is the sum over bins of count * energy * squared error,
+// where a bin's energy is the mean, by numbers of values, over the channels whose extremes reach that bin.
+// The same as mse where the channels were not observed, or no energies are given. Throws Error where their
+// number is not that of the channels, or one is negative or not finite.
+Range output_range(const TensorStatistics& statistics, const RangeOptions& options,
+                   std::span<const double> energies);
 
 // The grid that a range stands for.
 QuantParams range_params(Range range, const RangeOptions& options);

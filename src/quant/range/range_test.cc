@@ -52,7 +52,8 @@ TEST(RangeMethod, NamesRoundTrip) {
   } catch (const Error& e) {
     EXPECT_EQ(
         e.message(),
-        "unknown calibration method 'foo': expected one of minmax, moving-average, percentile, mse, entropy");
+        "unknown calibration method 'foo': expected one of minmax, moving-average, percentile, mse, entropy, "
+        "admm, aciq, output");
   }
 }
 
