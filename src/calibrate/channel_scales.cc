@@ -184,6 +184,20 @@ class Chooser {
   std::set<NodeId> weighted_;
 };
 
+// Where a table has scales, not only ranges: the largest of a group, bit for bit.
+void keep_given_scales(const Placement& placement, const Graph& graph, const CalibrationTable& table,
+                       ActivationParams& params) {
+  std::vector<float> largest(placement.groups.size(), 0);
+  for (size_t g = 0; g < placement.groups.size(); ++g)
+    for (const ValueId v : placement.groups[g]) {
+      const auto found = table.tensors.find(graph.value(v).name);
+      if (found != table.tensors.end()) largest[g] = std::max(largest[g], found->second.scale);
+    }
+  for (const auto& [value, group] : placement.group_of)
+    if (largest[static_cast<size_t>(group)] > 0)
+      params.at(value).scale.assign(1, largest[static_cast<size_t>(group)]);
+}
+
 }  // namespace
 
 ActivationScales parse_activation_scales(std::string_view name) {
@@ -212,6 +226,7 @@ ChosenParams choose_activation_params(const Graph& graph, const Placement& place
     return found == table.tensors.end() ? std::nullopt : std::optional(found->second.range);
   });
   const TargetRules& target = quantize.target ? *quantize.target : find_target("octet");
+  if (target.symmetric) keep_given_scales(placement, graph, table, result.params);
   ChannelScaleOptions limited = options;
   if (!target.channel_scales)
     result.off = fmt::format("target {} takes one scale per activation tensor", target.name);

@@ -48,6 +48,8 @@ void check(const CalibrationTable& table, const std::string& where) {
     finite(t.range.high, "high");
     finite(t.min, "min");
     finite(t.max, "max");
+    finite(t.scale, "scale");
+    if (t.scale < 0) bad(here, fmt::format("scale {} is negative", t.scale));
     if (t.range.low > t.range.high)
       bad(here, fmt::format("low {} is above high {}", t.range.low, t.range.high));
     if (t.min > t.max) bad(here, fmt::format("min {} is above max {}", t.min, t.max));
@@ -112,6 +114,7 @@ std::string tensor_text(const TableTensor& t) {
       R"({{"low": {}, "high": {}, "min": {}, "max": {}, "count": {}, "nan": {}, "infinite": {}, "zeros": {})",
       number(t.range.low), number(t.range.high), number(t.min), number(t.max), t.count, t.nan, t.infinite,
       t.zeros);
+  if (t.scale > 0) text += fmt::format(R"(, "scale": {})", number(t.scale));
   const TableChannels& c = t.channels;
   if (!c.empty()) {
     text += fmt::format(R"(, "channels": {{"min": {}, "max": {})", numbers(c.min), numbers(c.max));
@@ -230,6 +233,7 @@ TableTensor parse_tensor(const Json& json, const std::string& where) {
   t.nan = fields.whole("nan");
   t.infinite = fields.whole("infinite");
   t.zeros = fields.whole("zeros");
+  if (fields.take_if("scale")) t.scale = fields.real<float>("scale");
   if (const Json* channels = fields.take_if("channels")) {
     Fields c(*channels, where + ": channels");
     t.channels.min = c.reals<float>("min");
@@ -257,7 +261,8 @@ TableTensor table_tensor(const TensorStatistics& statistics, Range range) {
                 statistics.nan(),
                 statistics.infinite(),
                 statistics.zeros(),
-                {}};
+                {},
+                0};
   for (const ChannelStatistics& channel : statistics.channels()) {
     const double n = static_cast<double>(std::max<uint64_t>(1, channel.count));
     const ExtremeMoments moments = extreme_moments(channel.extremes, channel.samples);

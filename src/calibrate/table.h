@@ -29,6 +29,8 @@ struct TableTensor {
   uint64_t count = 0;      // values, of which:
   uint64_t nan = 0, infinite = 0, zeros = 0;
   TableChannels channels;
+  // A symmetric scale that is to be kept as it is (from a TensorRT cache); 0 where the range decides.
+  float scale = 0;
   friend bool operator==(const TableTensor&, const TableTensor&) = default;
 };
 
