@@ -1,7 +1,9 @@
 // octet calibrate: only the calibration table.
 #include <CLI/CLI.hpp>
 
+#include "base/file.h"
 #include "build/build.h"
+#include "calibrate/tensorrt_cache.h"
 #include "calibration.h"
 #include "command.h"
 #include "common.h"
@@ -13,13 +15,29 @@ struct Arguments {
   CommonArguments common;
   DataArguments data;
   QuantizationArguments quantization;
-  std::string model, output;
+  std::string model, output, format = "octet";
 };
 
 // With the outputs, so that the table also serves quantize --quantize-outputs.
 std::vector<std::string> with_outputs(const Graph& graph, QuantizeOptions options) {
   options.quantize_outputs = true;
   return placed_values(graph, place(graph, options));
+}
+
+// A cache has every tensor that is 8-bit: those that are only moved have the scale of their group.
+void save_cache(CalibrationTable table, const Graph& graph, QuantizeOptions options,
+                const std::string& path) {
+  options.quantize_outputs = true;
+  const Placement placement = place(graph, options);
+  const ActivationParams params = tensor_params(graph, placement, options, [&](const std::string& value) {
+    const auto found = table.tensors.find(value);
+    return found == table.tensors.end() ? std::nullopt : std::optional(found->second.range);
+  });
+  for (const auto& [value, q] : params)
+    table.tensors.try_emplace(graph.value(value).name).first->second.scale = q.scale[0];
+  AtomicFile file(path);
+  file.write(tensorrt_cache_text(cache_of(table)));
+  file.commit();
 }
 
 void run(const Arguments& arguments) {
@@ -36,7 +54,10 @@ void run(const Arguments& arguments) {
                 arguments.common.runner(*progress, "calibrating"), with_outputs(model.graph, options));
   {
     const HoldSignals hold;
-    save_table(result.table, arguments.output);
+    if (arguments.format == "tensorrt")
+      save_cache(result.table, model.graph, options, arguments.output);
+    else
+      save_table(result.table, arguments.output);
   }
   warn_skipped(result.skipped);
   if (arguments.common.json) {
@@ -64,13 +85,25 @@ Command add_calibrate(CLI::App& root) {
   const auto arguments = std::make_shared<Arguments>();
   app->add_option("MODEL", arguments->model, "float ONNX model")->required();
   app->add_option("-o,--output", arguments->output, "the calibration table")->required()->type_name("TABLE");
+  app->add_option("--format", arguments->format,
+                  "octet: a table with all that was observed; tensorrt: a calibration cache as TensorRT's "
+                  "calibrators write it, with the scales of --target tensorrt")
+      ->check(CLI::IsMember({"octet", "tensorrt"}))
+      ->capture_default_str();
   arguments->data.add(*app, /*required=*/true);
   arguments->quantization.add(*app, /*whole=*/false);
   arguments->common.add(*app);
   app->footer(
       "Example:\n  octet calibrate demo/model.onnx --data demo/images/calib \\\n"
       "      --preprocess \"short=64 crop=64 rgb mean=127.5 std=127.5\" -o model.table.json");
-  return {app, [arguments] { run(*arguments); }};
+  return {app, [app, arguments] {
+            if (arguments->format == "tensorrt") {
+              if (app->count("--target") > 0 && arguments->quantization.target != "tensorrt")
+                throw UsageError("--format tensorrt: a cache has the scales of --target tensorrt");
+              arguments->quantization.target = "tensorrt";
+            }
+            run(*arguments);
+          }};
 }
 
 }  // namespace octet::tools

@@ -1,0 +1,202 @@
+#include "quantize_pipeline.h"
+
+#include <algorithm>
+
+#include "build/build.h"
+#include "calibrate/tensorrt_cache.h"
+#include "data/preprocess.h"
+#include "data/synthetic.h"
+#include "onnx/onnx.h"
+
+namespace octet::tools {
+namespace {
+
+constexpr int64_t kReportSamples = 16;
+
+// What --data would be, made up; the preprocessing is chosen where none is known.
+std::unique_ptr<Dataset> stand_in(const Graph& graph, std::optional<std::string>& preprocess, int64_t most,
+                                  bool explain) {
+  const int64_t count = most > 0 ? std::min(most, kSyntheticSamples) : kSyntheticSamples;
+  std::map<std::string, SyntheticInput> inputs;
+  for (ValueId v : graph.inputs()) {
+    SyntheticInput input{*graph.value(v).dtype, {}};
+    for (const Dim& d : *graph.value(v).shape) input.shape.push_back(d.known() ? d.value() : 0);
+    inputs.emplace(graph.value(v).name, std::move(input));
+  }
+  const bool one_float = inputs.size() == 1 && inputs.begin()->second.dtype == DType::kFloat32;
+  const std::string guess = one_float ? guess_preprocess(inputs.begin()->second.shape) : "";
+  if (!guess.empty() || preprocess) {
+    if (explain && !preprocess)
+      warn(fmt::format("guessed --preprocess \"{}\" from the input's shape: give the right one", guess));
+    if (!preprocess) preprocess = guess;
+    if (explain)
+      note(
+          fmt::format("no --data: {} synthetic images stand in; real ones give classifiers 1 to 4 dB "
+                      "more, detectors up to 9",
+                      count));
+    return synthetic_images(*preprocess, count);
+  }
+  for (auto& [name, input] : inputs)
+    std::replace(input.shape.begin(), input.shape.end(), int64_t{0}, int64_t{1});
+  if (explain)
+    note(
+        "no --data: the inputs are standard normal noise (and ones where they are integers); ranges from "
+        "real data are better, often by much");
+  return synthetic_arrays(std::move(inputs), count);
+}
+
+// Whose a cache is only its names say: those that the model lacks, and those that the cache lacks.
+void fit_cache(const QuantizeArguments& arguments, const FloatModel& model, CalibrationTable& table) {
+  const Graph& graph = model.graph;
+  const Graph whole = import_onnx(model.path);
+  for (const auto& [name, tensor] : table.tensors)
+    if (!whole.find_value(name) && !graph.find_value(name))
+      warn(fmt::format("{}: the model has no tensor '{}'", arguments.table, name));
+  const Placement placement = place(graph, arguments.quantization.options());
+  std::vector<std::string> missing;
+  for (const auto& members : placement.groups) {
+    // What is merely moved may stand for what it was moved from.
+    std::optional<TableTensor> moved;
+    for (const auto& [value, group] : placement.group_of)
+      if (&placement.groups[static_cast<size_t>(group)] == &members)
+        if (const auto found = table.tensors.find(graph.value(value).name); found != table.tensors.end())
+          if (!moved || found->second.scale > moved->scale) moved = found->second;
+    for (const ValueId v : members) {
+      const std::string& name = graph.value(v).name;
+      if (table.tensors.count(name) > 0) continue;
+      if (moved) {
+        table.tensors.emplace(name, *moved);
+        continue;
+      }
+      missing.push_back(name);
+    }
+  }
+  for (const std::string& name : missing)
+    warn(fmt::format("{}: no scale for the tensor '{}'", arguments.table, name));
+  if (!missing.empty())
+    fail(ErrorCode::kInvalidArgument,
+         "'{}' does not belong to this model: it lacks {} that are to be 8-bit: calibrate this model with "
+         "'octet calibrate --format tensorrt', or leave nodes in float with --exclude",
+         arguments.table, plural(static_cast<int64_t>(missing.size()), "tensor"));
+  table.model_name = model.path.filename().string();
+  table.model_hash = model.hash;
+}
+
+// The table that the user gave, checked against this model and these options.
+CalibrationTable reuse_table(const QuantizeArguments& arguments, const FloatModel& model) {
+  LoadedTable loaded = load_any_table(arguments.table);
+  CalibrationTable& table = loaded.table;
+  if (loaded.from_tensorrt)
+    fit_cache(arguments, model, table);
+  else
+    check_belongs(table, model.hash);
+  const QuantizationArguments& wanted = arguments.quantization;
+  if (arguments.method_given && table.method != parse_range_method(wanted.method))
+    throw UsageError(fmt::format("--method {}: the ranges of '{}' were chosen by {}; calibrate again",
+                                 wanted.method, arguments.table, range_method_name(table.method)));
+  const RangeOptions options = wanted.range_options();
+  if (table.options.dtype != options.dtype || table.options.symmetric != options.symmetric)
+    warn(
+        fmt::format("the ranges of '{}' were chosen for another target: calibrate with --target {} for the "
+                    "best result",
+                    arguments.table, wanted.target));
+  return table;
+}
+
+void store_metadata(Graph& graph, const QuantizeArguments& arguments, const CalibrationTable& table) {
+  if (!table.preprocess.empty()) graph.metadata[kPreprocessKey] = table.preprocess;
+  graph.metadata["octet.version"] = OCTET_VERSION;
+  graph.metadata["octet.target"] = arguments.quantization.target;
+  const bool synthetic = arguments.data.data.empty() && arguments.table.empty();
+  graph.metadata["octet.calibration"] =
+      fmt::format("{} over {} {}samples, data {}", range_method_name(table.method), table.samples,
+                  synthetic ? "synthetic " : "", hash_text(table.data_hash));
+}
+
+void refuse_nothing(const Placement& placement) {
+  if (!placement.weighted.empty() || !placement.group_of.empty()) return;
+  std::string why;
+  if (!placement.left_out.empty()) why = ": " + placement.left_out.begin()->second;
+  fail(ErrorCode::kInvalidArgument, "no node of this model can be quantized{}", why);
+}
+
+// A large model is written before the report, so that its weights need not be there twice.
+bool is_large(const Graph& graph) {
+  constexpr int64_t kLarge = int64_t{256} << 20;
+  int64_t bytes = 0;
+  for (ValueId v = 0; v < graph.value_slots(); ++v)
+    if (graph.is_constant(v)) bytes += graph.value(v).constant->bytes();
+  return bytes > kLarge;
+}
+
+}  // namespace
+
+void write_quantized(const QuantizeArguments& arguments, const Quantized& result) {
+  const HoldSignals hold;
+  ExportOptions options;
+  options.external_data = arguments.external_data;
+  export_onnx(result.done.graph, arguments.output, options);
+  if (!arguments.save_table.empty()) save_table(result.calibrated.table, arguments.save_table);
+}
+
+Quantized quantize(const QuantizeArguments& arguments, FloatModel& model, Progress& progress) {
+  Quantized result;
+  const QuantizeOptions options = arguments.quantization.options();
+  result.placement = place(model.graph, options);
+  refuse_nothing(result.placement);
+  Metadata stored = model.graph.metadata;
+  if (!arguments.table.empty()) {
+    result.calibrated.table = reuse_table(arguments, model);
+    if (const std::string& p = result.calibrated.table.preprocess; !p.empty()) stored[kPreprocessKey] = p;
+  }
+  auto preprocess = arguments.data.choose_preprocess({&stored});
+  const engine::Engine float_engine(build_engine(model.graph));
+  RecipeSetup setup{model,
+                    float_engine,
+                    result.placement,
+                    arguments.quantization,
+                    arguments.effort,
+                    arguments.common,
+                    progress,
+                    {},
+                    false};
+  if (!arguments.data.data.empty())
+    setup.data = [&](int64_t most) { return arguments.data.open(preprocess, most); };
+  if (arguments.data.data.empty() && arguments.table.empty()) {
+    setup.synthetic = true;
+    setup.data = [&](int64_t most) { return stand_in(model.graph, preprocess, most, false); };
+    stand_in(model.graph, preprocess, 0, true);
+  }
+  if (setup.data)
+    note(fmt::format("effort {}: about {:.0f} s", arguments.effort.effort,
+                     std::max(1.0, expected_seconds(setup, *setup.data(0)))));
+  if (arguments.table.empty()) {
+    const auto data = setup.data(0);
+    result.calibrated = calibrate(model, float_engine, result.placement, arguments.quantization, *data,
+                                  preprocess, arguments.common.runner(progress, "calibrating"));
+  }
+  const CalibrationTable& table = result.calibrated.table;
+  result.done = quantize_by_recipe(setup, table);
+  model.drop_pages();
+  store_metadata(result.done.graph, arguments, table);
+  if (arguments.effort.effort == "fast") {
+    result.float_nodes = float_nodes(model.graph, result.placement, nullptr);
+    return result;
+  }
+  const engine::Engine engine(build_engine(result.done.graph));
+  result.float_nodes = float_nodes(model.graph, result.placement, &engine.model());
+  if (!setup.data) return result;
+  if (!arguments.output.empty() && is_large(result.done.graph)) {
+    write_quantized(arguments, result);
+    result.written = true;
+    result.done.graph = Graph();
+  }
+  model.drop_pages();
+  const auto data = setup.data(kReportSamples);
+  const Comparison comparison =
+      compare_engines(float_engine, engine, *data, arguments.common.runner(progress, "comparing"));
+  result.report = make_report(model.graph, result.done.layers, comparison);
+  return result;
+}
+
+}  // namespace octet::tools
