@@ -23,5 +23,7 @@ Command add_eval(CLI::App& root);
 Command add_compare(CLI::App& root);
 Command add_bench(CLI::App& root);
 Command add_inspect(CLI::App& root);
+Command add_strip(CLI::App& root);
+Command add_lint(CLI::App& root);
 
 }  // namespace octet::tools

@@ -61,7 +61,8 @@ int run(int count, char** words) {
   app.footer(kExample);
   const std::vector<Command> commands{add_quantize(app), add_calibrate(app), add_build(app),
                                       add_run(app),      add_eval(app),      add_compare(app),
-                                      add_bench(app),    add_inspect(app)};
+                                      add_bench(app),    add_inspect(app),   add_strip(app),
+                                      add_lint(app)};
   try {
     try {
       app.parse(count, words);
