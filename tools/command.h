@@ -2,6 +2,8 @@
 #pragma once
 
 #include <functional>
+#include <string>
+#include <vector>
 
 namespace CLI {
 class App;
@@ -25,5 +27,9 @@ Command add_bench(CLI::App& root);
 Command add_inspect(CLI::App& root);
 Command add_strip(CLI::App& root);
 Command add_lint(CLI::App& root);
+Command add_trtexec(CLI::App& root);
+
+// The words behind `octet trtexec`, or behind a link of the name trtexec.
+void run_trtexec(const std::vector<std::string>& words);
 
 }  // namespace octet::tools

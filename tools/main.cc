@@ -4,8 +4,10 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <csignal>
+#include <filesystem>
 #include <iostream>
 #include <new>
+#include <string_view>
 #include <vector>
 
 #include "base/error.h"
@@ -59,11 +61,18 @@ int run(int count, char** words) {
   app.set_help_flag("-h,--help", "print this help");
   app.require_subcommand(1);
   app.footer(kExample);
-  const std::vector<Command> commands{add_quantize(app), add_calibrate(app), add_build(app),
-                                      add_run(app),      add_eval(app),      add_compare(app),
-                                      add_bench(app),    add_inspect(app),   add_strip(app),
-                                      add_lint(app)};
+  const std::vector<Command> commands{
+      add_quantize(app), add_calibrate(app), add_build(app), add_run(app),  add_eval(app),   add_compare(app),
+      add_bench(app),    add_inspect(app),   add_strip(app), add_lint(app), add_trtexec(app)};
+  const bool linked = count > 0 && std::filesystem::path(words[0]).filename() == "trtexec";
+  const bool trtexec = linked || (count > 1 && std::string_view(words[1]) == "trtexec");
+  const auto who = [&] { return linked ? std::string("trtexec") : trtexec ? "octet trtexec" : chosen(app); };
   try {
+    if (trtexec) {
+      run_trtexec({words + (linked ? 1 : 2), words + count});
+      flush_output();
+      return 0;
+    }
     try {
       app.parse(count, words);
     } catch (const CLI::ParseError& error) {
@@ -74,16 +83,15 @@ int run(int count, char** words) {
     flush_output();
     return 0;
   } catch (const UsageError& error) {
-    complain(chosen(app), fmt::format("{} (see {} --help)", one_line(error.message()), chosen(app)));
+    complain(who(), fmt::format("{} (see {} --help)", one_line(error.message()), who()));
     return kUsage;
   } catch (const Error& error) {
     // What an import does not support is a list, one node a line.
-    complain(chosen(app),
-             error.code() == ErrorCode::kUnsupported ? error.message() : one_line(error.message()));
+    complain(who(), error.code() == ErrorCode::kUnsupported ? error.message() : one_line(error.message()));
   } catch (const std::bad_alloc&) {
-    complain(chosen(app), "out of memory: try fewer --threads, or a smaller --limit");
+    complain(who(), "out of memory: try fewer --threads, or a smaller --limit");
   } catch (const std::exception& error) {
-    complain(chosen(app), fmt::format("internal error: {}", one_line(error.what())));
+    complain(who(), fmt::format("internal error: {}", one_line(error.what())));
   }
   return kFailed;
 }
