@@ -43,6 +43,7 @@ SequentialOptions sequential_options(const RecipeSetup& setup, const Recipe& rec
   options.bias = !setup.effort.skips("bias-correction");
   options.gptq = !setup.effort.skips("gptq");
   options.refit = recipe.refit;
+  options.layer_done = [&model = setup.model] { model.drop_pages(); };
   return options;
 }
 
@@ -192,6 +193,7 @@ struct StageGain {
 struct StageGains {
   StageGain gptq, refit, bias;
   int undone = 0;
+  int64_t too_wide = 0;
   double layers = 1;
 };
 
@@ -207,6 +209,7 @@ StageGains gains_of(const SequentialReport& report) {
     gains.bias.layers += l.bias;
     gains.bias.gain_db += l.after_db - l.rounded_db;
     gains.undone += l.undone;
+    gains.too_wide += l.too_wide;
   }
   return gains;
 }
@@ -283,6 +286,7 @@ std::string corrections_text(const RecipeResult& result) {
       plural(result.sequential->samples, "sample"), g.gptq.layers,
       plural(static_cast<int64_t>(result.sequential->layers.size()), "layer"), g.gptq.gain_db / g.layers,
       g.refit.layers, g.refit.gain_db / g.layers, g.bias.layers, g.bias.gain_db / g.layers, g.undone);
+  if (g.too_wide > 0) text += fmt::format("  too wide for gptq and refit: {}\n", plural(g.too_wide, "layer"));
   if (result.sequential->left_out > 0)
     text += fmt::format("  not used: {} of rare shapes\n", plural(result.sequential->left_out, "sample"));
   return text;
@@ -310,6 +314,7 @@ Json corrections_json(const RecipeResult& result) {
     json["layers"].push_back({{"name", l.node},
                               {"rounding", l.rounding},
                               {"bias", l.bias},
+                              {"too_wide", l.too_wide},
                               {"undone", l.undone},
                               {"before_db", l.before_db},
                               {"rounded_db", l.rounded_db},

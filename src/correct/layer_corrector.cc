@@ -13,6 +13,7 @@ constexpr int64_t kMostOutputs = int64_t{2} << 20;  // rows times output channel
 constexpr double kMostGram = 1.5e10;                // rows times weights of an output channel squared
 constexpr int64_t kChunkFloats = int64_t{4} << 20;  // of columns at a time
 constexpr int64_t kTile = 256;
+constexpr int64_t kWidest = 4096;    // weights of an output channel; GPTQ takes their number cubed
 constexpr int64_t kFewSamples = 10;  // below, nothing is held back
 constexpr int64_t kHeldBack = 5;     // every fifth sample
 
@@ -64,7 +65,9 @@ class Corrector {
 
   CorrectedLayer run() {
     choose_positions();
-    const bool gram = options_.gptq && count() >= kFewSamples && g_.group_inputs() > 1;
+    const bool fitted = options_.gptq && count() >= kFewSamples && g_.group_inputs() > 1;
+    const bool gram = fitted && g_.group_inputs() <= kWidest;
+    too_wide_ = fitted && !gram;
     first_pass(gram);
     std::vector<Candidate> candidates{{"nearest", weights_.rounded, weights_.grid}};
     if (gram) add_candidates(candidates);
@@ -318,6 +321,7 @@ class Corrector {
     result.node = node_;
     result.rounding = chosen.name;
     result.bias = bias && chosen.noise <= chosen.rounded_noise;
+    result.too_wide = too_wide_;
     result.undone = best + 1 != candidates.size() || (bias && !result.bias);
     const auto db = [&](double noise) {
       return noise > 0 && signal > 0 ? 10 * std::log10(signal / noise) : 200.0;
@@ -348,6 +352,7 @@ class Corrector {
   std::vector<bool> held_back_, training_;  // samples; with few of them all are both
   std::vector<std::vector<int64_t>> positions_;
   int64_t chunk_ = 1;
+  bool too_wide_ = false;
   LayerSums reference_;
   std::vector<std::vector<double>> h_, d_;  // per group
 };

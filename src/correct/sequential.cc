@@ -131,6 +131,7 @@ SequentialReport correct_sequentially(Graph& quantized, const Graph& reference,
     }
     for (auto& site : sites) site->networks->run(static_cast<int32_t>(i) + 1);
     progress.advance();
+    if (options.layer_done) options.layer_done();
   }
   progress.finish();
   for (const auto& site : sites) report.spilled_bytes += site->networks->spilled_bytes();

@@ -5,7 +5,7 @@
 // weights refitted to x^ and rounded by GPTQ (rounding.h), then the bias that restores the mean of the output
 // behind the activation (output_mean.h). Every fifth sample is held back: of the ways to round, and with or
 // without the bias, the one is kept whose output is nearest to the float one there. Below ten samples
-// nothing is held back, and only biases change.
+// nothing is held back, and only biases change. Very wide layers keep their weights too.
 //
 // Both networks run on the engine, a segment at a time over all samples; what lies between segments is kept
 // in a ValueStore. Samples of several shapes (sentences, images of any size) run in networks of their own,
@@ -13,6 +13,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -28,6 +29,7 @@ struct SequentialOptions {
   int64_t max_samples = 128;                  // the first of the data
   int64_t max_shapes = 24;                    // of samples; those of the rarest ones are left out
   int64_t memory_bytes = int64_t{256} << 20;  // for activations; what exceeds it goes to a temporary file
+  std::function<void()> layer_done;           // called behind each layer: time to give mapped pages back
 };
 
 // What became of one layer.
@@ -35,6 +37,7 @@ struct LayerCorrection {
   std::string node;
   std::string rounding = "nearest";  // or "gptq", "refit+gptq"
   bool bias = false;                 // whether it was moved
+  bool too_wide = false;             // for gptq and refit: more than 4096 weights of an output channel
   bool undone = false;               // a correction made the held-back samples worse
   // Output error in decibels below the signal, on the held-back samples (on all when none are), given the
   // quantized inputs: as the layer was, with the weights, and with the bias as well.
