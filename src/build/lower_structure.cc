@@ -193,6 +193,15 @@ void lower_reshape(LoweringState& l, NodeId id) {
   l.make_view(y, from);
 }
 
+void lower_dynamic_quantize(LoweringState& l, NodeId id) {
+  const Node& node = l.graph().node(id);
+  const int32_t x = l.tensor(node.inputs[0], Layout::kPlain);
+  const int32_t y = l.make(node.outputs[0], DType::kUInt8, Layout::kPlain),
+                scale = l.make(node.outputs[1], DType::kFloat32, Layout::kPlain),
+                zero = l.make(node.outputs[2], DType::kUInt8, Layout::kPlain);
+  l.set_precision(l.add_step("dynamic_quantize", id, {x}, {y, scale, zero}), "int8");
+}
+
 void lower_generic(LoweringState& l, NodeId id) {
   const Graph& g = l.graph();
   const Node& node = g.node(id);

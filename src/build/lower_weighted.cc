@@ -197,8 +197,15 @@ void finish_in_float(LoweringState& l, const NodeGroup& group, int32_t from) {
 class IntegerLowering {
  public:
   IntegerLowering(LoweringState& l, const NodeGroup& group, const Weighted& w, QuantizedValue x,
-                  IntegerWeights weights, std::vector<float> bias)
-      : l_(l), group_(group), w_(w), x_(std::move(x)), weights_(std::move(weights)), bias_(std::move(bias)) {}
+                  const std::optional<LoweringState::Dynamic>& dynamic, IntegerWeights weights,
+                  std::vector<float> bias)
+      : l_(l),
+        group_(group),
+        w_(w),
+        x_(std::move(x)),
+        dynamic_(dynamic),
+        weights_(std::move(weights)),
+        bias_(std::move(bias)) {}
 
   void run() {
     auto out = l_.requantized(group_.output);
@@ -257,7 +264,7 @@ class IntegerLowering {
       residual_scale[c] = static_cast<float>(residual_factor);
     }
     const std::string name = w_.node->name;
-    const std::vector<int32_t> inputs{
+    std::vector<int32_t> inputs{
         x,
         l_.constant(name + "/weights", packed()),
         l_.constant(name + "/scale", scale),
@@ -267,6 +274,10 @@ class IntegerLowering {
         residual,
         residual_params ? l_.constant(name + "/residual_scale", residual_scale) : -1,
     };
+    if (dynamic_) {
+      inputs.push_back(l_.tensor(dynamic_->scale, Layout::kPlain));
+      inputs.push_back(dynamic_->zero == kNoId ? -1 : l_.tensor(dynamic_->zero, Layout::kPlain));
+    }
     StepDef& step = l_.add_step(w_.gemm ? "gemm" : "conv", group_.root, inputs, {y});
     set_geometry(step, w_);
     set_function(step, function);
@@ -305,6 +316,7 @@ class IntegerLowering {
   const NodeGroup& group_;
   const Weighted& w_;
   QuantizedValue x_;
+  std::optional<LoweringState::Dynamic> dynamic_;
   IntegerWeights weights_;
   std::vector<float> bias_;
 };
@@ -368,10 +380,14 @@ void lower_weighted(LoweringState& l, const NodeGroup& group) {
   if (!bias) return lower_piecewise(l, group);
 
   std::string reason;
-  const auto x = l.quantized(w->x);
-  auto weights = x ? integer_weights(l, *w, x->params, reason) : std::nullopt;
+  auto x = l.quantized(w->x);
+  const auto dynamic = x ? std::nullopt : l.dynamic(w->x);
+  // What the run gives is a factor of its own.
+  const QuantParams params = x ? x->params : QuantParams{DType::kUInt8, -1, {1.0f}, {0}};
+  if (dynamic) x = QuantizedValue{dynamic->stored, {}};
+  auto weights = x ? integer_weights(l, *w, params, reason) : std::nullopt;
   if (x && weights && sums_fit(weights->values))
-    return IntegerLowering(l, group, *w, *x, std::move(*weights), *bias).run();
+    return IntegerLowering(l, group, *w, *x, dynamic, std::move(*weights), *bias).run();
   if (x && weights) reason = "its sums could exceed 32 bits";
   if (!x || !l.is_quantized_model()) reason = l.float_reason(node);
   const auto floats = l.constant_floats(w->weights);

@@ -184,7 +184,8 @@ void LoweringState::lower_single(NodeId id) {
   if (decides_at_run(graph_, node)) return lower_generic(*this, id);
   switch (op->lowering) {
     case Lowering::kDequantize:
-      if (!quantized(node.outputs[0]) && !constant_floats(node.outputs[0])) lower_generic(*this, id);
+      if (!quantized(node.outputs[0]) && !constant_floats(node.outputs[0]) && !dynamic(node.outputs[0]))
+        lower_generic(*this, id);
       return;  // otherwise made where a float form is asked for
     case Lowering::kQuantize:
       return lower_quantize(*this, id);
@@ -207,6 +208,7 @@ void LoweringState::lower_single(NodeId id) {
     default:
       if (node.is("Split")) return lower_split(*this, id);
       if (node.is("Gather")) return lower_gather(*this, id);
+      if (node.is("DynamicQuantizeLinear")) return lower_dynamic_quantize(*this, id);
       if (node.is("LayerNormalization") || node.is("RMSNormalization")) return lower_norm(*this, id);
       return lower_generic(*this, id);
   }
@@ -288,6 +290,23 @@ std::optional<QuantizedValue> LoweringState::quantized(ValueId value) const {
   // The engine's tensor carries the parameters that its values were made with.
   if (!params || params != stored_params(dq->inputs[0])) return {};
   return QuantizedValue{dq->inputs[0], *params};
+}
+
+std::optional<LoweringState::Dynamic> LoweringState::dynamic(ValueId value) const {
+  const Node* dq = value == kNoId ? nullptr : graph_.producer(value);
+  if (dq == nullptr || !dq->is("DequantizeLinear") || dq->attributes.get_int("block_size", 0) != 0) return {};
+  const Dynamic found{dq->inputs[0], dq->inputs[1], dq->inputs.size() > 2 ? dq->inputs[2] : kNoId};
+  const auto one = [&](ValueId v, DType dtype) {
+    const Value& scalar = graph_.value(v);
+    return scalar.dtype == dtype && scalar.shape && all_known(*scalar.shape) &&
+           checked_product(evaluate(*scalar.shape)) == 1;
+  };
+  if (graph_.is_constant(found.stored) || graph_.value(found.stored).dtype != DType::kUInt8 ||
+      graph_.value(value).dtype != DType::kFloat32 || graph_.is_constant(found.scale) ||
+      !one(found.scale, DType::kFloat32) || (found.zero != kNoId && !one(found.zero, DType::kUInt8)) ||
+      stored_params(found.stored))
+    return {};
+  return found;
 }
 
 std::optional<LoweringState::Requantized> LoweringState::requantized(ValueId value) const {

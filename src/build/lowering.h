@@ -42,6 +42,11 @@ class LoweringState {
   // The 8-bit form of a float value made by a DequantizeLinear of a variable, per tensor or per channel (axis
   // 1).
   std::optional<QuantizedValue> quantized(ValueId value) const;
+  // The same where scale and zero-point (kNoId: 0) are uint8 and float32 values that the run gives.
+  struct Dynamic {
+    ValueId stored = kNoId, scale = kNoId, zero = kNoId;
+  };
+  std::optional<Dynamic> dynamic(ValueId value) const;
   // The QuantizeLinear that is the only reader of a float value, with the 8-bit value it makes.
   struct Requantized {
     NodeId node;
@@ -207,6 +212,7 @@ void lower_gather(LoweringState& l, NodeId id);
 bool splits_channels(const LoweringState& l, const Node& node);
 void lower_transpose(LoweringState& l, NodeId id);
 void lower_quantize(LoweringState& l, NodeId id);
+void lower_dynamic_quantize(LoweringState& l, NodeId id);
 void lower_generic(LoweringState& l, NodeId id);
 // Add, Sub, Mul, Div in float where a fast step serves; false where not.
 bool lower_binary(LoweringState& l, NodeId id, ValueId value);

@@ -147,6 +147,10 @@ int32_t LoweringState::tensor(ValueId value, Layout layout) {
       set_precision(add_step("dequantize", producer, {from}, {to}), "int8");
       return to;
     }
+    if (dynamic(value)) {
+      lower_generic(*this, producer);
+      return tensor(value, layout);
+    }
     const auto constant_value = constant_floats(value);
     if (!constant_value)
       fail(ErrorCode::kInternal, "value '{}' is used before it is made", graph_.value(value).name);

@@ -1,9 +1,27 @@
-// An engine with attention, a product of two variables, normalizations and an embedding.
+// An engine with attention, products of two variables, normalizations and a layer with a scale of the run.
 #include "build/build.h"
 #include "build/test_graphs.h"
 #include "engines.h"
 
 namespace octet::testing {
+
+namespace {
+
+// A product behind the output whose scale is chosen at run time.
+void add_dynamic_layer(Graph& g, Random& random) {
+  const std::vector<ValueId> made{g.add_value("yq"), g.add_value("ys"), g.add_value("yz")};
+  g.add_node("DynamicQuantizeLinear", "", "dynamic", {g.outputs()[0]}, made);
+  Tensor weights(DType::kInt8, {12, 7});
+  for (int8_t& w : weights.as<int8_t>()) w = static_cast<int8_t>(random.range(-127, 127));
+  const ValueId real = g.add_op("DequantizeLinear", "dynamic_real", made, "yr");
+  const ValueId w =
+      g.add_op("DequantizeLinear", "weights",
+               {g.add_constant("w", std::move(weights)), g.add_constant("ws", Tensor::scalar(0.01f))}, "wr");
+  g.mark_output(g.add_op("MatMul", "dynamic_product", {real, w}, "z"));
+  infer_shapes(g);
+}
+
+}  // namespace
 
 engine::Model transformer_engine() {
   Random random(11);
@@ -37,7 +55,9 @@ engine::Model transformer_engine() {
   g.mark_output(op("Add", {op("MatMul", {z, n}), y}));
   infer_shapes(g);
   const Tensor input = random_floats(random, {2, 5, 12}, -1, 1);
-  return build_engine(quantize(g, {input}).graph);
+  Graph quantized = quantize(g, {input}).graph;
+  add_dynamic_layer(quantized, random);
+  return build_engine(quantized);
 }
 
 }  // namespace octet::testing

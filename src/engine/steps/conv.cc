@@ -1,5 +1,7 @@
 #include "kernels/conv/conv.h"
 
+#include <algorithm>
+
 #include "base/checked.h"
 #include "engine/steps/convolution.h"
 #include "engine/steps/epilogue.h"
@@ -11,7 +13,19 @@ using kernels::ConvCall;
 using kernels::ConvShape;
 
 // Inputs of both kinds, in this order.
-enum Input : size_t { kX, kWeights, kScale, kBias, kOutScale, kOutZero, kResidual, kResidualScale, kInputs };
+enum Input : size_t {
+  kX,
+  kWeights,
+  kScale,
+  kBias,
+  kOutScale,
+  kOutZero,
+  kResidual,
+  kResidualScale,
+  kXScale,
+  kXZero,
+  kInputs
+};
 
 class ConvStep : public Step {
  public:
@@ -27,7 +41,14 @@ class ConvStep : public Step {
     x_ = setup.input(kX).index;
     y_ = setup.output().index;
 
-    pad_pixel_ = setup.zero_points(setup.input(kX), shape.in_c);
+    dynamic_ = setup.has_input(kXScale);
+    if (dynamic_)
+      read_dynamic(setup);
+    else
+      setup.expect(!setup.has_input(kXZero), "a zero-point of the input without its scale");
+    // The zero-point 1 where only the run gives it.
+    pad_pixel_ =
+        dynamic_ ? std::vector<uint8_t>(shape.in_c, 1) : setup.zero_points(setup.input(kX), shape.in_c);
     pad_pixel_.resize(round_up(shape.in_c, kernels::kChannelPad) + kernels::kOverread);
     call_.pad_pixel = pad_pixel_.data();
     acc_init_.resize(round_up(shape.out_c, kernels::kChannelPad));
@@ -56,7 +77,10 @@ class ConvStep : public Step {
   }
 
   int64_t pieces() const override { return kernel_.pieces(call_); }
-  int64_t scratch_bytes() const override { return kernel_.scratch_bytes(call_); }
+  int64_t scratch_bytes() const override {
+    const int64_t own = dynamic_ ? static_cast<int64_t>(acc_init_.size() * 8 + pad_pixel_.size()) : 0;
+    return checked_add(round_up(kernel_.scratch_bytes(call_), 64), own);
+  }
   std::string kernel() const override { return std::string(kernel_.name); }
 
   void run(Memory memory, int64_t begin, int64_t end, int /*thread*/, std::byte* scratch) override {
@@ -64,16 +88,49 @@ class ConvStep : public Step {
     call.input = reinterpret_cast<const uint8_t*>(memory[x_]);
     call.output = memory[y_];
     if (residual_ >= 0) call.residual = reinterpret_cast<const uint8_t*>(memory[residual_]);
+    if (dynamic_) take_zero_and_scale(memory, call, scratch + round_up(kernel_.scratch_bytes(call_), 64));
     kernel_.run(call, begin, end, scratch);
   }
 
  private:
+  void read_dynamic(const StepSetup& setup) {
+    const auto expect_scalar = [&](const Operand& operand, DType dtype) {
+      setup.expect_dtype(operand, dtype);
+      setup.expect(operand.count() == 1, "scale and zero-point of the input are not one number each");
+    };
+    setup.expect(setup.input(kX).def->quant.scale.empty(), "the input has two scales");
+    expect_scalar(setup.input(kXScale), DType::kFloat32);
+    x_scale_ = setup.input(kXScale).index;
+    if (!setup.has_input(kXZero)) return;
+    expect_scalar(setup.input(kXZero), DType::kUInt8);
+    x_zero_ = setup.input(kXZero).index;
+  }
+
+  // The arrays of the call that depend on the input's scale and zero-point, into a thread's own memory.
+  void take_zero_and_scale(Memory memory, ConvCall& call, std::byte* at) const {
+    const float x_scale = *reinterpret_cast<const float*>(memory[x_scale_]);
+    const uint8_t zero = x_zero_ < 0 ? 0 : *reinterpret_cast<const uint8_t*>(memory[x_zero_]);
+    const size_t channels = acc_init_.size();
+    auto* acc_init = reinterpret_cast<int32_t*>(at);
+    auto* scale = reinterpret_cast<float*>(at + channels * 4);
+    auto* pad_pixel = reinterpret_cast<uint8_t*>(at + channels * 8);
+    for (size_t c = 0; c < channels; ++c) {
+      acc_init[c] = static_cast<int32_t>(static_cast<uint32_t>(acc_init_[c]) * zero);
+      scale[c] = call_.epilogue.scale[c] * x_scale;
+    }
+    std::fill_n(pad_pixel, pad_pixel_.size(), zero);
+    call.acc_init = acc_init;
+    call.pad_pixel = pad_pixel;
+    call.epilogue.scale = scale;
+  }
+
   const kernels::ConvKernel& kernel_;
   ConvCall call_;
   EpilogueData epilogue_;
   std::vector<int32_t> acc_init_;
   std::vector<uint8_t> pad_pixel_;
-  int32_t x_ = -1, y_ = -1, residual_ = -1;
+  bool dynamic_ = false;  // scale and zero-point of the input are tensors
+  int32_t x_ = -1, y_ = -1, residual_ = -1, x_scale_ = -1, x_zero_ = -1;
 };
 
 void expect_output(const StepSetup& setup) {
