@@ -148,7 +148,7 @@ Calibrated calibrate(const FloatModel& model, const engine::Engine& engine, cons
   table.options = arguments.range_options();
   if (data.images()) table.preprocess = preprocess.value_or("");
   table.isa = isa_name(current_isa());
-  table.tensors = choose_ranges(observed.values, table.method, table.options);
+  table.tensors = choose_ranges(observed.values, table.method, table.options, reader_energies(model.graph));
   result.problems = problems(observed.values);
   result.skipped = observed.skipped;
   return result;

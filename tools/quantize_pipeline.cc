@@ -91,10 +91,17 @@ CalibrationTable reuse_table(const QuantizeArguments& arguments, const FloatMode
   else
     check_belongs(table, model.hash);
   const QuantizationArguments& wanted = arguments.quantization;
-  if (arguments.method_given && table.method != parse_range_method(wanted.method))
-    throw UsageError(fmt::format("--method {}: the ranges of '{}' were chosen by {}; calibrate again",
-                                 wanted.method, arguments.table, range_method_name(table.method)));
   const RangeOptions options = wanted.range_options();
+  if (arguments.method_given && loaded.from_tensorrt)
+    throw UsageError(fmt::format("--method {}: '{}' is a TensorRT cache, whose scales are taken as they are",
+                                 wanted.method, arguments.table));
+  if (arguments.method_given) {
+    const RangeMethod method = parse_range_method(wanted.method);
+    if (method == RangeMethod::kPercentile && table.options.percentile != options.percentile)
+      throw UsageError(fmt::format("--percentile {}: '{}' has ranges of {} %; give that, or calibrate again",
+                                   options.percentile, arguments.table, table.options.percentile));
+    choose_method(table, method);
+  }
   if (table.options.dtype != options.dtype || table.options.symmetric != options.symmetric)
     warn(
         fmt::format("the ranges of '{}' were chosen for another target: calibrate with --target {} for the "

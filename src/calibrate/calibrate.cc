@@ -99,16 +99,32 @@ Observed observe_values(const engine::Engine& engine, const Dataset& data,
 }
 
 std::map<std::string, TableTensor, std::less<>> choose_ranges(const ValueStatistics& values,
-                                                              RangeMethod method,
-                                                              const RangeOptions& options) {
+                                                              RangeMethod method, const RangeOptions& options,
+                                                              const Energies& energies) {
   std::map<std::string, TableTensor, std::less<>> ranges;
-  std::vector<std::pair<const TensorStatistics*, TableTensor*>> work;
-  for (const auto& [name, statistics] : values) work.emplace_back(&statistics, &ranges[name]);
+  struct Work {
+    const TensorStatistics* statistics;
+    TableTensor* tensor;
+    std::span<const double> energies;
+  };
+  std::vector<Work> work;
+  for (const auto& [name, statistics] : values) {
+    const auto found = energies.find(name);
+    const bool known = found != energies.end() && found->second.size() == statistics.channels().size();
+    work.push_back({&statistics, &ranges[name],
+                    known ? std::span<const double>(found->second) : std::span<const double>()});
+  }
   ThreadPool pool(available_cpus());
   pool.parallel_for(static_cast<int64_t>(work.size()), 1, [&](int64_t begin, int64_t end, int) {
     for (int64_t i = begin; i < end; ++i) {
-      const auto& [statistics, range] = work[static_cast<size_t>(i)];
-      *range = table_tensor(*statistics, choose_range(method, *statistics, options));
+      const Work& w = work[static_cast<size_t>(i)];
+      std::map<RangeMethod, MethodRange> methods;
+      for (const RangeMethod m : kRangeMethods) {
+        const Range range = choose_range(m, *w.statistics, options, w.energies);
+        methods[m] = {range, expected_mse(*w.statistics, range_params(range, options))};
+      }
+      *w.tensor = table_tensor(*w.statistics, methods.at(method).range);
+      w.tensor->methods = std::move(methods);
     }
   });
   return ranges;

@@ -28,10 +28,16 @@ Observed observe_values(const engine::Engine& engine, const Dataset& data,
                         const std::vector<std::string>& names, RunnerOptions options,
                         const std::vector<std::string>& by_channel = {});
 
-// The range of each value by one method.
+// Of each channel of each value that weighted nodes and elementwise ones read: the sum over these readers of
+// the squared weights that meet the channel (1 for Add and Mul), for output_range(). Values of rank 4 that
+// none of them reads are left out.
+using Energies = std::map<std::string, std::vector<double>, std::less<>>;
+Energies reader_energies(const Graph& graph);
+
+// The range of each value by one method, and beside it what every method chooses.
 std::map<std::string, TableTensor, std::less<>> choose_ranges(const ValueStatistics& values,
-                                                              RangeMethod method,
-                                                              const RangeOptions& options);
+                                                              RangeMethod method, const RangeOptions& options,
+                                                              const Energies& energies = {});
 
 // One line per value whose statistics are suspicious: never produced, constant, NaN or infinite.
 std::vector<std::string> problems(const ValueStatistics& values);

@@ -18,7 +18,7 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr std::string_view kFormat = "octet calibration table";
-constexpr int kVersion = 1;
+constexpr int kVersion = 2;
 constexpr int64_t kLargestFile = int64_t{256} << 20;
 constexpr int kDeepest = 8;
 
@@ -56,6 +56,15 @@ void check(const CalibrationTable& table, const std::string& where) {
     if (t.nan > t.count || t.infinite > t.count - t.nan || t.zeros > t.count - t.nan - t.infinite)
       bad(here, fmt::format("nan {}, infinite {} and zeros {} exceed count {}", t.nan, t.infinite, t.zeros,
                             t.count));
+    for (const auto& [method, choice] : t.methods) {
+      const std::string field = fmt::format("methods.{}", range_method_name(method));
+      for (const double value :
+           {static_cast<double>(choice.range.low), static_cast<double>(choice.range.high), choice.mse})
+        finite(value, field.c_str());
+      if (choice.range.low > choice.range.high || choice.mse < 0)
+        bad(here, fmt::format("field '{}': low {}, high {}, error {}", field, choice.range.low,
+                              choice.range.high, choice.mse));
+    }
     const TableChannels& c = t.channels;
     const auto length = [&](size_t found, const char* field) {
       if (found != c.min.size())
@@ -115,6 +124,14 @@ std::string tensor_text(const TableTensor& t) {
       number(t.range.low), number(t.range.high), number(t.min), number(t.max), t.count, t.nan, t.infinite,
       t.zeros);
   if (t.scale > 0) text += fmt::format(R"(, "scale": {})", number(t.scale));
+  text += R"(, "methods": {)";
+  const char* separator = "";
+  for (const auto& [method, choice] : t.methods) {
+    text += fmt::format(R"({}"{}": [{}, {}, {}])", separator, range_method_name(method),
+                        number(choice.range.low), number(choice.range.high), number(choice.mse));
+    separator = ", ";
+  }
+  text += "}";
   const TableChannels& c = t.channels;
   if (!c.empty()) {
     text += fmt::format(R"(, "channels": {{"min": {}, "max": {})", numbers(c.min), numbers(c.max));
@@ -234,6 +251,21 @@ TableTensor parse_tensor(const Json& json, const std::string& where) {
   t.infinite = fields.whole("infinite");
   t.zeros = fields.whole("zeros");
   if (fields.take_if("scale")) t.scale = fields.real<float>("scale");
+  const Json& methods = fields.take("methods");
+  if (!methods.is_object()) fields.wrong("methods", "an object", methods);
+  Fields choices(methods, where + ": methods");
+  for (const auto& item : methods.items()) {
+    const std::vector<double> values = choices.reals<double>(item.key().c_str());
+    constexpr double kLargest = std::numeric_limits<float>::max();
+    if (values.size() != 3 || std::fabs(values[0]) > kLargest || std::fabs(values[1]) > kLargest)
+      choices.wrong(item.key().c_str(), "low, high and the mean squared error", item.value());
+    try {
+      t.methods[parse_range_method(item.key())] = {
+          {static_cast<float>(values[0]), static_cast<float>(values[1])}, values[2]};
+    } catch (const Error& e) {
+      bad(where, e.message());
+    }
+  }
   if (const Json* channels = fields.take_if("channels")) {
     Fields c(*channels, where + ": channels");
     t.channels.min = c.reals<float>("min");
@@ -262,7 +294,8 @@ TableTensor table_tensor(const TensorStatistics& statistics, Range range) {
                 statistics.infinite(),
                 statistics.zeros(),
                 {},
-                0};
+                0,
+                {}};
   for (const ChannelStatistics& channel : statistics.channels()) {
     const double n = static_cast<double>(std::max<uint64_t>(1, channel.count));
     const ExtremeMoments moments = extreme_moments(channel.extremes, channel.samples);
@@ -276,6 +309,18 @@ TableTensor table_tensor(const TensorStatistics& statistics, Range range) {
     t.channels.max_deviation.push_back(moments.max_deviation);
   }
   return t;
+}
+
+void choose_method(CalibrationTable& table, RangeMethod method) {
+  for (auto& [name, tensor] : table.tensors) {
+    const auto found = tensor.methods.find(method);
+    if (found == tensor.methods.end())
+      fail(ErrorCode::kInvalidArgument,
+           "the calibration table has no range of '{}' by {}: calibrate again with --method {}", name,
+           range_method_name(method), range_method_name(method));
+    tensor.range = found->second.range;
+  }
+  table.method = method;
 }
 
 std::string table_text(const CalibrationTable& table) {

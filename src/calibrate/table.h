@@ -23,6 +23,13 @@ struct TableChannels {
   friend bool operator==(const TableChannels&, const TableChannels&) = default;
 };
 
+// What one method chose and its error.
+struct MethodRange {
+  Range range;
+  double mse = 0;  // expected_mse() of the grid
+  friend bool operator==(const MethodRange&, const MethodRange&) = default;
+};
+
 struct TableTensor {
   Range range;             // what the method chose
   float min = 0, max = 0;  // observed, of finite values; 0 without any
@@ -31,6 +38,7 @@ struct TableTensor {
   TableChannels channels;
   // A symmetric scale that is to be kept as it is (from a TensorRT cache); 0 where the range decides.
   float scale = 0;
+  std::map<RangeMethod, MethodRange> methods;  // each method's choice
   friend bool operator==(const TableTensor&, const TableTensor&) = default;
 };
 
@@ -53,6 +61,10 @@ struct CalibrationTable {
 
   friend bool operator==(const CalibrationTable&, const CalibrationTable&) = default;
 };
+
+// Takes the ranges of another method from what the table recorded. Throws Error naming a tensor that has no
+// choice of it.
+void choose_method(CalibrationTable& table, RangeMethod method);
 
 // The file's text: the same bytes for equal tables, one tensor a line. Numbers are written so that reading
 // gives the same bits (-0 is written as 0). Throws Error where the table breaks the rules that parse_table

@@ -51,6 +51,10 @@ CalibrationTable example(unsigned seed) {
                         &t.channels.min_deviation, &t.channels.max_mean, &t.channels.max_deviation})
           v->push_back(std::ldexp(static_cast<double>(random()), static_cast<int>(random() % 100) - 50));
       }
+    for (const RangeMethod method : kRangeMethods)
+      if (random() % 4 > 0)
+        t.methods[method] = {t.range,
+                             std::ldexp(static_cast<double>(random()), static_cast<int>(random() % 99) - 80)};
     table.tensors["tensor/\xc3\xa9 " + std::to_string(i)] = t;
   }
   return table;
@@ -74,7 +78,16 @@ std::string replaced(std::string text, const std::string& from, const std::strin
 
 CalibrationTable small() {
   CalibrationTable table;
-  table.tensors["conv1"] = {{-1.5f, 2.25f}, -2, 3, 10, 1, 2, 3, {{-2}, {3}, {0}, {1}, {-1}, {0}, {2}, {0}}};
+  table.tensors["conv1"] = {
+      {-1.5f, 2.25f},
+      -2,
+      3,
+      10,
+      1,
+      2,
+      3,
+      {{-2}, {3}, {0}, {1}, {-1}, {0}, {2}, {0}},
+      {{RangeMethod::kMse, {{-1.5f, 2.25f}, 0.5}}, {RangeMethod::kMinMax, {{-2, 3}, 0.75}}}};
   return table;
 }
 
@@ -121,10 +134,18 @@ TEST(Table, ErrorsNameTensorAndField) {
             std::string::npos);
   EXPECT_NE(message(replaced(good, "\"mse\"", "\"best\"")).find("unknown calibration method"),
             std::string::npos);
+  EXPECT_NE(message(replaced(good, "\"minmax\": [", "\"best\": [")).find("unknown calibration method"),
+            std::string::npos);
+  EXPECT_NE(message(replaced(good, "[-2, 3, 0.75]", "[-2, 3]")).find("mean squared error"),
+            std::string::npos);
+  EXPECT_NE(message(replaced(good, "[-2, 3, 0.75]", "[4, 3, 0.75]")).find("methods.minmax"),
+            std::string::npos);
+  EXPECT_NE(message(replaced(good, "[-2, 3, 0.75]", "[-1e39, 3, 0.75]")).find("mean squared error"),
+            std::string::npos);
   EXPECT_NE(message(replaced(good, "\"percentile\": 99.99", "\"percentile\": 7")).find("percentile"),
             std::string::npos);
   EXPECT_NE(message(replaced(good, "\"uint8\"", "\"float32\"")).find("float32"), std::string::npos);
-  EXPECT_NE(message(replaced(good, "\"version\": 1", "\"version\": 2")).find("version 2"), std::string::npos);
+  EXPECT_NE(message(replaced(good, "\"version\": 2", "\"version\": 1")).find("version 1"), std::string::npos);
   EXPECT_NE(message(replaced(good, "0000000000000000", "xyz")).find("hexadecimal"), std::string::npos);
   EXPECT_NE(message(std::string(100000, '[')).find("not a calibration table"), std::string::npos);
 }
@@ -168,6 +189,14 @@ TEST(Table, BelongsToOneModel) {
               "table was "
               "made for");
   }
+}
+
+TEST(Table, HoldsEveryMethodsChoice) {
+  CalibrationTable table = small();
+  choose_method(table, RangeMethod::kMinMax);
+  EXPECT_EQ(table.method, RangeMethod::kMinMax);
+  EXPECT_EQ(table.tensors["conv1"].range, (Range{-2, 3}));
+  EXPECT_THROW(choose_method(table, RangeMethod::kAciq), Error);
 }
 
 TEST(Table, FromStatistics) {

@@ -409,12 +409,41 @@ class Works(Case):
         self.works(*self.quantize("--save-table", self.folder / "t2.json", out="q2.onnx"))
         self.assertEqual(out.read_bytes(), (self.folder / "q2.onnx").read_bytes())
         self.works("quantize", MODEL, "--table", table, "-o", out, "--data", CALIB)
-        self.fails("quantize", MODEL, "--table", table, "--method", "entropy", "-o", out, status=2)
+        # Every method's choice is in the table: as if it had been calibrated that way.
+        tensors = json.loads(table.read_text())["tensors"]
+        for method in ("entropy", "percentile", "admm", "aciq", "output"):
+            self.works("quantize", MODEL, "--table", table, "--method", method, "-o", out)
+            other = self.folder / "other.json"
+            self.works("calibrate", MODEL, *data, "--method", method, "-o", other)
+            for name, tensor in json.loads(other.read_text())["tensors"].items():
+                self.assertEqual([tensor["low"], tensor["high"]], tensors[name]["methods"][method][:2], (method, name))
+            self.works("quantize", MODEL, "--table", other, "-o", self.folder / "o.onnx")
+            self.assertEqual(out.read_bytes(), (self.folder / "o.onnx").read_bytes(), method)
+        self.assertLessEqual(max(t["methods"]["mse"][2] - t["methods"]["minmax"][2] for t in tensors.values()), 0)
+        self.fails("quantize", MODEL, "--table", table, "--method", "percentile", "--percentile", "99", "-o", out, status=2)
+        (self.folder / "o.onnx").unlink()
         other = self.folder / "other.onnx"
         other.write_bytes(MODEL.read_bytes() + b"\x12\x05other")  # another producer name
         self.fails("quantize", other, "--table", table, "-o", self.folder / "o.onnx", says="calibrate")
         table.write_text(table.read_text()[:-20])
         self.fails("quantize", MODEL, "--table", table, "-o", self.folder / "o.onnx", says="t.json")
+
+    def test_tables_do_not_depend_on_threads_or_order(self):
+        images = sorted(CALIB.iterdir())[:12]
+        texts, tensors = [], []
+        for order, threads in ((images, 1), (images, 2), (images, 5), (images[::-1], 3)):
+            listed = self.folder / "list.txt"
+            listed.write_text("".join(f"{image}\n" for image in order))
+            table = self.folder / "t.json"
+            self.works("calibrate", MODEL, "--data", listed, "--preprocess", PREPROCESS, "--threads", threads, "-o", table)
+            texts.append(table.read_bytes())
+            tensors.append(json.loads(texts[-1])["tensors"])
+        self.assertEqual(texts[0], texts[1])
+        self.assertEqual(texts[0], texts[2])
+        for reverse, forward in zip(tensors[3].values(), tensors[0].values()):
+            for tensor in (reverse, forward):
+                del tensor["methods"]["moving-average"]  # which is defined by order
+            self.assertEqual(reverse, forward)
 
     def test_choices(self):
         for words in (("--target", "tensorrt"), ("--target", "onnxruntime"), ("--method", "entropy"),
