@@ -176,6 +176,15 @@ void name_nodes(LoweringState& l, StepDef& step, const std::vector<NodeId>& node
 // What is left of a group behind its first step, in float: from `from` (float) to the group's output.
 void finish_in_float(LoweringState& l, const NodeGroup& group, int32_t from) {
   const Layout layout = l.layout_of(from);
+  if (!group.caps.empty()) {
+    const NodeId min = group.nodes.back();
+    const int32_t caps = l.constant(l.graph().node(min).name + "/caps", group.caps);
+    StepDef& step =
+        l.add_step("binary_f32", min, {from, caps}, {l.make(group.output, DType::kFloat32, layout)});
+    step.attributes.set("op", std::string("Mul"));
+    l.set_precision(step, "float32", l.float_reason(l.graph().node(min)));
+    return;
+  }
   if (group.residual != kNoId) {
     const int32_t other = l.tensor(group.residual, layout);
     const NodeId add = group.nodes[group.before_residual()];
@@ -217,7 +226,7 @@ class IntegerLowering {
     const Layout layout = w_.gemm ? Layout::kPlain : Layout::kNhwc;
     const int32_t x = weights_.input_twice ? l_.twice(x_, layout) : l_.tensor(x_.stored, layout);
     const int32_t r = fuse_residual ? l_.tensor(residual->stored, layout) : -1;
-    const bool split = group_.residual != kNoId && !fuse_residual;
+    const bool split = (group_.residual != kNoId && !fuse_residual) || (!group_.caps.empty() && !out);
     int32_t y;
     if (out)
       y = l_.make_stored(out->value, layout);
@@ -237,7 +246,8 @@ class IntegerLowering {
     const int64_t channels = weights_.values.shape()[0];
     const ActivationSpec before = group_.activation.value_or(ActivationSpec{});
     // A clip is saturation when nothing comes between it and the rounding.
-    const auto saturation = out && residual < 0 ? saturation_of(before, *out) : std::nullopt;
+    const auto saturation =
+        out && residual < 0 && group_.caps.empty() ? saturation_of(before, *out) : std::nullopt;
     const ActivationSpec function = saturation ? ActivationSpec{} : before;
     Saturation range = saturation.value_or(Saturation{});
     if (out && group_.final_clip) range = *saturation_of(*group_.final_clip, *out);
@@ -245,7 +255,8 @@ class IntegerLowering {
     const bool early = out && function.function == Function::kNone, late = out && !early;
     std::vector<float> scale(channels), bias(channels);
     // One entry where one is enough.
-    const bool several = out && (out->per_channel() || (residual_params && residual_params->per_channel()));
+    const bool several = !group_.caps.empty() || (out && out->per_channel()) ||
+                         (residual_params && residual_params->per_channel());
     const int64_t entries = several ? channels : 1;
     std::vector<float> out_scale(entries), out_zero(entries), residual_scale(entries);
     for (int64_t c = 0; c < channels; ++c) {
@@ -254,12 +265,14 @@ class IntegerLowering {
       const double zero =
           (out ? zero_at(*out, c) : 0) -
           (residual_params ? zero_at(*residual_params, c) * scale_at(*residual_params, c) / sy : 0);
-      const double divisor = early ? sy : 1;
+      // The function is of sums in units of the caps.
+      const double cap = group_.caps.empty() ? 1 : group_.caps[c];
+      const double divisor = early ? sy : cap;
       scale[c] = static_cast<float>(static_cast<double>(w_.alpha) * weights_.x_scale[c] * weights_.scale[c] /
                                     divisor);
       bias[c] = static_cast<float>(bias_[c] / divisor + (early ? zero : 0));
       if (c >= entries) continue;
-      out_scale[c] = static_cast<float>(1.0 / sy);
+      out_scale[c] = static_cast<float>(cap / sy);
       out_zero[c] = static_cast<float>(zero);
       residual_scale[c] = static_cast<float>(residual_factor);
     }
@@ -330,16 +343,23 @@ void lower_in_float(LoweringState& l, const NodeGroup& group, const Weighted& w,
     scaled = scaled.clone();
     for (float& v : scaled.as<float>()) v *= w.alpha;
   }
+  // The step clips in units of the caps.
+  std::vector<float> shift = bias;
+  const bool capped = !group.caps.empty();
+  if (capped) {
+    scaled = scaled_along(scaled, 0, group.caps, true);
+    for (size_t c = 0; c < shift.size(); ++c) shift[c] /= group.caps[c];
+  }
   // One function fits into the step: before or behind the residual.
   const bool residual = group.residual != kNoId && !w.gemm && !(group.activation && group.final_clip);
   const bool whole = residual || group.residual == kNoId;
   const bool clip_inside = residual && group.final_clip;
   const int32_t x = l.tensor(w.x, layout);
   const int32_t r = residual ? l.tensor(group.residual, layout) : -1;
-  const int32_t y =
-      whole ? l.make(group.output, DType::kFloat32, layout)
-            : l.make_temporary(name + "/partial", DType::kFloat32, layout, l.dims(w.node->outputs[0]));
-  std::vector<int32_t> inputs{x, l.constant(name + "/weights", scaled), l.constant(name + "/bias", bias)};
+  const int32_t y = whole && !capped ? l.make(group.output, DType::kFloat32, layout)
+                                     : l.make_temporary(name + "/partial", DType::kFloat32, layout,
+                                                        l.dims(w.node->outputs[0]));
+  std::vector<int32_t> inputs{x, l.constant(name + "/weights", scaled), l.constant(name + "/bias", shift)};
   if (!w.gemm) inputs.push_back(r);
   StepDef& step = l.add_step(w.gemm ? "gemm_f32" : "conv_f32", group.root, inputs, {y});
   set_geometry(step, w);
@@ -350,7 +370,8 @@ void lower_in_float(LoweringState& l, const NodeGroup& group, const Weighted& w,
     step.attributes.set("residual_first", int64_t{1});
   }
   l.set_precision(step, "float32", reason);
-  if (whole)
+  if (capped) name_nodes(l, step, {group.nodes.begin(), group.nodes.end() - 1});
+  if (whole && !capped)
     name_nodes(l, step, group.nodes);
   else
     finish_in_float(l, group, y);

@@ -52,7 +52,8 @@ class Corrector {
         node_(sites[0].reference->node(sites[0].layer->group.root).name),
         input_params_(params_of(*sites[0].quantized, sites[0].layer->input)),
         residual_params_(params_of(*sites[0].quantized, sites[0].layer->residual)),
-        function_{sites[0].layer->group.activation, sites[0].layer->group.final_clip} {
+        function_{sites[0].layer->group.activation, sites[0].layer->group.final_clip,
+                  sites[0].layer->group.caps} {
     for (const LayerSite& site : sites)
       geometries_.push_back(geometry_of(*site.reference, site.layer->group.root));
     const int64_t n = count();

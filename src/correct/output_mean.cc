@@ -18,14 +18,18 @@ class ChannelOutputs {
   ChannelOutputs(const LayerSums& layer, const OutputFunction& function, int64_t channel)
       : layer_(layer),
         function_(function),
+        activation_(function.activation),
         first_(channel * layer.rows()),
-        kernel_(kernels::choose_function(current_isa())) {}
+        kernel_(kernels::choose_function(current_isa())) {
+    if (!function.caps.empty())
+      activation_ = ActivationSpec{kernels::Function::kClip, 0, function.caps[channel]};
+  }
 
   const std::vector<float>& at(float shift) {
     const int64_t rows = layer_.rows();
     values_.resize(rows);
     for (int64_t i = 0; i < rows; ++i) values_[i] = layer_.sums[first_ + i] + shift;
-    apply(function_.activation);
+    apply(activation_);
     if (!layer_.residual.empty())
       for (int64_t i = 0; i < rows; ++i) values_[i] += layer_.residual[first_ + i];
     apply(function_.final_clip);
@@ -78,6 +82,7 @@ class ChannelOutputs {
 
   const LayerSums& layer_;
   const OutputFunction& function_;
+  std::optional<ActivationSpec> activation_;
   int64_t first_;
   kernels::FunctionKernel kernel_;
   std::vector<float> values_;

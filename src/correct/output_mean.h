@@ -20,6 +20,7 @@ namespace octet {
 // What follows the sums of a layer in its group.
 struct OutputFunction {
   std::optional<ActivationSpec> activation, final_clip;
+  std::vector<float> caps = {};  // of a clip to [0, cap] by channel, which is then the activation
 };
 
 // Sums of one layer at the same positions of the same samples: [channel][row]. The rows of sample i are

@@ -1,6 +1,7 @@
 #include "passes/groups.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "passes/layer_weights.h"
 
@@ -8,6 +9,8 @@ namespace octet {
 namespace {
 
 using kernels::Function;
+
+constexpr float kSmallestCap = 1e-30f;  // its reciprocal is finite
 
 std::optional<float> optional_scalar(const Graph& graph, const Node& node, size_t index, float missing,
                                      bool& ok) {
@@ -52,6 +55,20 @@ std::optional<ValueId> column_bias(const Graph& graph, const Node& matmul, const
   const Dim columns = weights->back();
   if (!columns.known() || c.count() != columns.value() || c.shape().back() != columns.value()) return {};
   return other;
+}
+
+// The caps of `min` behind a Relu of a convolution.
+std::vector<float> caps_of(const Graph& graph, const Node& conv, ValueId relu, const Node& min) {
+  if (!conv.is("Conv") || !min.is("Min") || min.inputs.size() != 2) return {};
+  const ValueId other = min.inputs[min.inputs[0] == relu ? 1 : 0];
+  const auto& shape = graph.value(min.outputs[0]).shape;
+  if (!graph.is_constant(other) || !shape || shape->size() != 4 || !(*shape)[1].known()) return {};
+  const Tensor& caps = *graph.value(other).constant;
+  if (caps.dtype() != DType::kFloat32 || caps.shape() != Shape{1, (*shape)[1].value(), 1, 1}) return {};
+  std::vector<float> values = to_float(caps);
+  const bool usable = std::all_of(values.begin(), values.end(),
+                                  [](float v) { return std::isfinite(v) && v >= kSmallestCap; });
+  return usable ? values : std::vector<float>{};
 }
 
 }  // namespace
@@ -122,7 +139,14 @@ NodeGroups::NodeGroups(const Graph& graph) : group_of_(graph.node_slots(), -1) {
             take(group, *next);
           }
       group.activation = take_activation(group, false);
-      if (weighted) {
+      if (weighted && group.activation && group.activation->function == Function::kRelu)
+        if (const auto next = follow(group))
+          if (auto caps = caps_of(graph, node, group.output, graph.node(*next)); !caps.empty()) {
+            group.caps = std::move(caps);
+            group.activation = ActivationSpec{Function::kClip, 0, 1};
+            take(group, *next);
+          }
+      if (weighted && group.caps.empty()) {
         const auto next = follow(group);
         if (next && graph.node(*next).is("Add") && graph.node(*next).inputs.size() == 2) {
           const Node& add = graph.node(*next);

@@ -26,6 +26,9 @@ struct NodeGroup {
   std::vector<NodeId> nodes = {};            // root first, in order
   ValueId bias = kNoId;                      // of a MatMul: the constant that an Add behind it adds
   std::optional<ActivationSpec> activation;  // straight behind the root or its bias
+  // Clip(0, cap) with a cap per channel, as Relu -> Min by a constant [1, C, 1, 1]; then `activation` is the
+  // clip to [0, 1] of what is divided by the caps, and no residual follows.
+  std::vector<float> caps = {};
   ValueId residual = kNoId;                  // float value added
   std::optional<ActivationSpec> final_clip;  // behind the residual; kRelu or kClip only
   ValueId output = kNoId;                    // what the last node makes
