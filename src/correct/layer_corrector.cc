@@ -13,9 +13,10 @@ constexpr int64_t kMostOutputs = int64_t{2} << 20;  // rows times output channel
 constexpr double kMostGram = 1.5e10;                // rows times weights of an output channel squared
 constexpr int64_t kChunkFloats = int64_t{4} << 20;  // of columns at a time
 constexpr int64_t kTile = 256;
-constexpr int64_t kWidest = 4096;    // weights of an output channel; GPTQ takes their number cubed
-constexpr int64_t kFewSamples = 10;  // below, nothing is held back
-constexpr int64_t kHeldBack = 5;     // every fifth sample
+constexpr int64_t kWidest = 4096;       // weights of an output channel; GPTQ takes their number cubed
+constexpr double kFourBitLambda = 0.1;  // weights of 4 bits have more to repair
+constexpr int64_t kFewSamples = 10;     // below, nothing is held back
+constexpr int64_t kHeldBack = 5;        // every fifth sample
 
 QuantParams params_of(const Graph& g, const KeptValue& kept) {
   if (kept.dequantize == nullptr) return {};
@@ -79,6 +80,7 @@ class Corrector {
  private:
   int64_t k() const { return g_.group_inputs(); }
   int64_t group_channels() const { return g_.out_channels / g_.groups; }
+  bool four_bits() const { return weights_.grid.limit == 7; }
   ThreadPool& pool() { return pool_; }
   int64_t count() const { return static_cast<int64_t>(samples_.size()); }
   const LayerSite& site(int64_t sample) const { return sites_[samples_[sample].site]; }
@@ -217,6 +219,10 @@ class Corrector {
   // on purpose, and one for all channels, stay.
   WeightGrid grid_for(const std::vector<float>& weights) const {
     WeightGrid grid = weights_.grid;
+    if (four_bits()) {
+      choose_steps(weights, g_.out_channels, k(), grid);
+      return grid;
+    }
     if (static_cast<int64_t>(grid.step.size()) != g_.out_channels) return grid;
     const auto extreme = [&](const std::vector<float>& w, int64_t o) {
       double most = 0;
@@ -251,7 +257,7 @@ class Corrector {
     };
     for (int64_t group = 0; refit && group < g_.groups; ++group) {
       const auto w = refit_weights(part(weights_.weights, group), group_channels(), k(), h_[group], d_[group],
-                                   options_.refit_lambda, pool());
+                                   four_bits() ? kFourBitLambda : options_.refit_lambda, pool());
       if (!w.empty()) std::copy(w.begin(), w.end(), refitted.begin() + group * size);
     }
     d_.clear();
@@ -259,7 +265,7 @@ class Corrector {
       Candidate c{name, std::vector<int8_t>(weights.size()), grid};
       for (int64_t group = 0; group < g_.groups; ++group) {
         auto q = round_gptq(part(weights, group), group_channels(), k(), h_[group], part_of(grid, group),
-                            {0.01, options_.act_order}, pool());
+                            {0.01, options_.act_order || four_bits()}, pool());
         if (q.empty()) q = round_nearest(part(weights, group), group_channels(), k(), part_of(grid, group));
         std::copy(q.begin(), q.end(), c.rounded.begin() + group * size);
       }

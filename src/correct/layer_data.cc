@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/generic/support.h"
 #include "passes/quantize.h"
 
 namespace octet {
@@ -56,9 +57,10 @@ bool read_divisor(const Tensor& divisor, const Shape& weights, int input_axis, s
 // A constant that node `id` reads: changed in place when nobody else reads it.
 void set_constant(Graph& g, NodeId id, size_t index, Tensor tensor) {
   const ValueId v = g.node(id).inputs[index];
-  if (g.consumers(v).size() == 1 && !g.is_output(v))
+  if (g.consumers(v).size() == 1 && !g.is_output(v)) {
+    g.value(v).dtype = tensor.dtype();
     g.value(v).constant = std::move(tensor);
-  else
+  } else
     g.set_input(id, index, g.add_constant(g.value(v).name + "_corrected", std::move(tensor)));
 }
 
@@ -130,7 +132,9 @@ std::optional<LayerWeights> read_layer(const Graph& reference, const NodeGroup& 
   const Source source = source_of(quantized, other.inputs[1]);
   if (source.dequantize == kNoId) return {};
   const Tensor& w = *reference.value(node.inputs[1]).constant;
-  const Tensor& stored = *quantized.value(quantized.node(source.dequantize).inputs[0]).constant;
+  Tensor stored = *quantized.value(quantized.node(source.dequantize).inputs[0]).constant;
+  const bool four_bits = stored.dtype() == DType::kInt4;
+  if (four_bits) stored = kernels::generic::unpack_4bit(stored);
   if (w.dtype() != DType::kFloat32 || stored.dtype() != DType::kInt8 || stored.shape() != w.shape() ||
       w.count() == 0)
     return {};
@@ -139,6 +143,7 @@ std::optional<LayerWeights> read_layer(const Graph& reference, const NodeGroup& 
   layer.turned = axis != 0;
   layer.channels = w.shape()[axis];
   layer.length = w.count() / layer.channels;
+  if (four_bits) layer.grid.limit = 7;
   layer.weights = to_float(w);
   const auto q = stored.as<int8_t>();
   layer.rounded.assign(q.begin(), q.end());
@@ -173,6 +178,11 @@ void write_layer(Graph& g, NodeId twin, const LayerWeights& layer) {
   const std::vector<int8_t> q =
       layer.turned ? turn(layer.rounded, layer.channels, layer.length) : layer.rounded;
   Tensor values = Tensor::of<int8_t>(stored.shape(), std::span<const int8_t>(q));
+  if (layer.grid.limit == 7) {
+    Tensor packed(DType::kInt4, stored.shape());
+    kernels::generic::pack_4bit(values, packed);
+    values = std::move(packed);
+  }
   const Tensor& scale = *g.value(g.node(dq).inputs[1]).constant;
   const std::vector<float> before = to_float(scale);
   std::vector<float> step = layer.grid.step;
@@ -182,6 +192,8 @@ void write_layer(Graph& g, NodeId twin, const LayerWeights& layer) {
     factor.push_back(static_cast<double>(step[c]) / static_cast<double>(before[c]));
   const Shape scale_shape = scale.shape();
   set_constant(g, dq, 1, Tensor::of<float>(scale_shape, std::span<const float>(step)));
+  if (values.dtype() == DType::kInt4 && g.node(dq).inputs.size() > 2 && g.node(dq).inputs[2] != kNoId)
+    set_constant(g, dq, 2, Tensor(DType::kInt4, scale_shape));
   set_constant(g, dq, 0, std::move(values));
   if (!layer.has_bias) return;
   if (layer.bias_node.empty()) return write_bias(g, twin, layer.bias, factor);

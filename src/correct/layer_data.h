@@ -13,13 +13,13 @@ namespace octet {
 // Rows are output channels: [channel][weights of the channel].
 struct LayerWeights {
   int64_t channels = 0, length = 0;
-  bool turned = false;          // in the graphs they are [length][channels]
-  bool has_bias = false;        // the quantized layer has a bias that can be changed
-  std::string bias_node;        // of a MatMul: the Add that has it
-  std::vector<float> weights;   // float
-  std::vector<float> bias;      // float, zeros where there is none
-  std::vector<int8_t> rounded;  // of the quantized graph
-  WeightGrid grid;
+  bool turned = false;                // in the graphs they are [length][channels]
+  bool has_bias = false;              // the quantized layer has a bias that can be changed
+  std::string bias_node;              // of a MatMul: the Add that has it
+  std::vector<float> weights;         // float
+  std::vector<float> bias;            // float, zeros where there is none
+  std::vector<int8_t> rounded;        // of the quantized graph
+  WeightGrid grid;                    // its limit is 7 where the graph has, or is to get, INT4 constants
   std::vector<float> output_divisor;  // of a depthwise layer: what its stored steps are divided by, or none
 };
 

@@ -35,6 +35,33 @@ std::vector<int8_t> round_nearest(const std::vector<float>& weights, int64_t cha
   return q;
 }
 
+void choose_steps(const std::vector<float>& weights, int64_t channels, int64_t n, WeightGrid& grid) {
+  constexpr int kFewest = 40, kMost = 100;                     // hundredths of the largest weight
+  const int64_t share = grid.step.size() == 1 ? channels : 1;  // channels of a step
+  std::vector<double> scaled(share * n);
+  for (size_t s = 0; s < grid.step.size(); ++s) {
+    double largest = 0;
+    for (int64_t i = 0; i < share * n; ++i) {
+      scaled[i] = std::abs(static_cast<double>(weights[static_cast<int64_t>(s) * n + i]));
+      if (!grid.divisor.empty()) scaled[i] *= grid.divisor[i % n];
+      largest = std::max(largest, scaled[i]);
+    }
+    if (!(largest > 1e-30)) continue;
+    double least = -1;
+    for (int percent = kMost; percent >= kFewest; --percent) {
+      const double step = largest * percent / 100 / grid.limit, limit = grid.limit;
+      double error = 0;
+      for (const double w : scaled) {
+        const double lost = w - step * std::min(std::nearbyint(w / step), limit);
+        error += lost * lost;
+      }
+      if (least >= 0 && error >= least) continue;
+      least = error;
+      grid.step[s] = static_cast<float>(step);
+    }
+  }
+}
+
 std::vector<float> refit_weights(const std::vector<float>& weights, int64_t channels, int64_t n,
                                  const std::vector<double>& h, const std::vector<double>& d, double lambda,
                                  ThreadPool& pool) {

@@ -27,6 +27,11 @@ struct WeightGrid {
 std::vector<int8_t> round_nearest(const std::vector<float>& weights, int64_t channels, int64_t n,
                                   const WeightGrid& grid);
 
+// Sets each step of the grid to the one of 0.40, 0.41 .. 1.00 times (largest weight / limit) that rounding
+// to the nearest loses least with, in sums of squares of weights times divisors. Steps of channels without
+// weights stay.
+void choose_steps(const std::vector<float>& weights, int64_t channels, int64_t n, WeightGrid& grid);
+
 // W' = W + W D (H + lambda mean(diag H) I)^-1, which makes W' x^ nearest to W x. Source: Li et al., "GPTAQ:
 // Efficient Finetuning-Free Quantization for Asymmetric Calibration", 2025, in the form of a ridge
 // regression. Empty when H is singular.

@@ -24,7 +24,7 @@ namespace octet {
 
 struct SequentialOptions {
   bool gptq = true, refit = true, bias = true;
-  double refit_lambda = 1;  // 1 for 8-bit weights, 0.1 for 4-bit ones
+  double refit_lambda = 1;  // of 8-bit weights; 4-bit ones take 0.1, and the largest inputs first
   bool act_order = false;
   int64_t max_samples = 128;                  // the first of the data
   int64_t max_shapes = 24;                    // of samples; those of the rarest ones are left out
