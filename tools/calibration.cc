@@ -66,7 +66,14 @@ void QuantizationArguments::add(CLI::App& app, bool whole) {
          "in float")
       ->check(CLI::IsMember({"int8", "float"}))
       ->capture_default_str();
-  app.add_flag("--weights-per-tensor", weights_per_tensor, "one scale per weight tensor, not per channel");
+  app.add_option(
+         "--weights", weights,
+         "int4: weights of 4 bits, except in the first and the last layers and in depthwise ones; the "
+         "engine multiplies them as 8 bits")
+      ->check(CLI::IsMember({"int8", "int4"}))
+      ->capture_default_str();
+  app.add_flag("--weights-per-tensor", weights_per_tensor,
+               "one scale per weight tensor, not per channel; the channels are equalized before");
   app.add_flag("--input-bytes", input_bytes,
                "the model takes images as uint8 [N,C,H,W], before mean, std and scale of the preprocessing");
   app.add_flag("--quantize-outputs", quantize_outputs,

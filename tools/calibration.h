@@ -21,6 +21,7 @@ struct QuantizationArguments {
   std::string target = "octet";
   std::string activation_scales = "auto";
   std::string activations = "int8";
+  std::string weights = "int8";
   bool weights_per_tensor = false;
   bool quantize_outputs = false;
   bool input_bytes = false;  // of quantize

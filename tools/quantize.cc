@@ -12,6 +12,12 @@ namespace {
 using Arguments = QuantizeArguments;
 
 void check_arguments(const Arguments& arguments) {
+  const QuantizationArguments& q = arguments.quantization;
+  if (q.weights == "int4" && (arguments.effort.effort == "fast" || q.activations == "float" ||
+                              (!arguments.table.empty() && arguments.data.data.empty())))
+    throw UsageError(
+        "--weights int4 needs data to correct the layers with, which --effort fast, --activations float and "
+        "--table without --data do not use");
   check_writable(arguments.output, {arguments.model, arguments.table});
   if (!arguments.save_table.empty())
     check_writable(arguments.save_table, {arguments.model, arguments.table, arguments.output});
@@ -27,9 +33,16 @@ Json json_of(const Arguments& arguments, const Quantized& result, const std::vec
             {"synthetic", arguments.data.data.empty() && arguments.table.empty()},
             {"skipped", result.calibrated.skipped.size()},
             {"quantized_nodes", result.done.layers.size()},
+            {"four_bit_layers", result.done.four_bits},
             {"corrected_biases", result.done.corrected},
             {"image_grid", result.done.image_grid},
             {"activation_scales", scales_json(result.done.scales)}};
+  if (result.equalization)
+    json["equalization"] = {
+        {"layers", result.equalization->pairs},           {"caps", result.equalization->caps},
+        {"sweeps", result.equalization->sweeps},          {"bits_before", result.equalization->bits_before},
+        {"bits_after", result.equalization->bits_after},  {"absorbed_layers", result.absorption.layers},
+        {"absorbed_channels", result.absorption.channels}};
   if (result.report) {
     json["sqnr_db"] = db_json(result.report->all_outputs.sqnr_db());
     json["outputs"] = outputs_json(result.report->outputs);
@@ -50,11 +63,19 @@ void print_text(const Arguments& arguments, const Quantized& result) {
                     arguments.quantization.target, range_method_name(table.method),
                     plural(static_cast<int64_t>(table.samples), "sample"),
                     plural(result.done.corrected, "layer")));
+  if (result.done.four_bits > 0)
+    print(fmt::format("weights of {} in 4 bits\n", plural(result.done.four_bits, "layer")));
   print(scales_text(result.done.scales, arguments.verbose));
   if (result.done.image_grid)
     print(arguments.quantization.input_bytes
               ? "the input takes the images' bytes\n"
               : "the input is quantized to the images' bytes: nothing is lost there\n");
+  if (const auto& e = result.equalization)
+    print(fmt::format(
+        "weights equalized: channels of {} scaled for their readers; on average a channel stands {:.1f} bits "
+        "below its tensor's largest ({:.1f} before); {} became caps per channel; {} absorbed\n",
+        plural(e->pairs, "layer"), -e->bits_after, -e->bits_before, plural(e->caps, "clip"),
+        plural(result.absorption.channels, "high-bias channel")));
   print(corrections_text(result.done));
   if (result.report) print(report_text(*result.report, arguments.verbose));
   if (result.float_nodes.empty()) return;

@@ -7,6 +7,7 @@
 #include "data/preprocess.h"
 #include "data/synthetic.h"
 #include "onnx/onnx.h"
+#include "ops/op_def.h"
 
 namespace octet::tools {
 namespace {
@@ -136,6 +137,25 @@ bool is_large(const Graph& graph) {
   return bytes > kLarge;
 }
 
+// Weights with one scale per tensor need channels of like size. The graph is another one then, and so is the
+// hash that tables are compared by.
+void equalize(const QuantizeArguments& arguments, FloatModel& model, Quantized& result) {
+  if (!arguments.quantization.weights_per_tensor || arguments.effort.skips("equalization")) return;
+  if (!arguments.table.empty()) {
+    const LoadedTable given = load_any_table(arguments.table);
+    if (given.from_tensorrt || given.table.model_hash == model.hash) {
+      warn(
+          fmt::format("the ranges of '{}' are of the model before equalization, which is left out: without "
+                      "--table it would take part",
+                      arguments.table));
+      return;
+    }
+  }
+  result.equalization = equalize_weights(model.graph);
+  infer_shapes(model.graph);
+  model.hash = model.hash * 0x9e3779b97f4a7c15u + 1;
+}
+
 }  // namespace
 
 void write_quantized(const QuantizeArguments& arguments, const Quantized& result) {
@@ -148,6 +168,7 @@ void write_quantized(const QuantizeArguments& arguments, const Quantized& result
 
 Quantized quantize(const QuantizeArguments& arguments, FloatModel& model, Progress& progress) {
   Quantized result;
+  equalize(arguments, model, result);
   const QuantizeOptions options = arguments.quantization.options();
   result.placement = place(model.graph, options);
   refuse_nothing(result.placement);
@@ -157,7 +178,7 @@ Quantized quantize(const QuantizeArguments& arguments, FloatModel& model, Progre
     if (const std::string& p = result.calibrated.table.preprocess; !p.empty()) stored[kPreprocessKey] = p;
   }
   auto preprocess = arguments.data.choose_preprocess({&stored});
-  const engine::Engine float_engine(build_engine(model.graph));
+  engine::Engine float_engine(build_engine(model.graph));
   RecipeSetup setup{model,
                     float_engine,
                     result.placement,
@@ -179,8 +200,21 @@ Quantized quantize(const QuantizeArguments& arguments, FloatModel& model, Progre
                      std::max(1.0, expected_seconds(setup, *setup.data(0)))));
   if (arguments.table.empty()) {
     const auto data = setup.data(0);
-    result.calibrated = calibrate(model, float_engine, result.placement, arguments.quantization, *data,
-                                  preprocess, arguments.common.runner(progress, "calibrating"));
+    const auto run = [&] {
+      result.calibrated = calibrate(model, float_engine, result.placement, arguments.quantization, *data,
+                                    preprocess, arguments.common.runner(progress, "calibrating"));
+    };
+    run();
+    // A table that is kept is of the network before absorption, so that it can serve again.
+    if (result.equalization && arguments.save_table.empty() && !setup.synthetic &&
+        !arguments.effort.skips("absorption"))
+      result.absorption = absorb_high_biases(model.graph, result.calibrated.table);
+    if (result.absorption.layers > 0) {
+      infer_shapes(model.graph);
+      result.placement = place(model.graph, options);
+      float_engine = engine::Engine(build_engine(model.graph));
+      run();
+    }
   }
   const CalibrationTable& table = result.calibrated.table;
   result.done = quantize_by_recipe(setup, table);

@@ -7,6 +7,7 @@
 
 #include "calibration.h"
 #include "common.h"
+#include "correct/equalization.h"
 #include "quantize_report.h"
 #include "recipe.h"
 
@@ -29,6 +30,8 @@ struct Quantized {
   Placement placement;
   Calibrated calibrated;
   RecipeResult done;
+  std::optional<EqualizationReport> equalization;
+  AbsorptionReport absorption;
   std::optional<QuantizeReport> report;
   std::vector<FloatNode> float_nodes;
   bool written = false;  // and `graph` is empty

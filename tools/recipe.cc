@@ -8,6 +8,7 @@
 #include "build/build.h"
 #include "calibrate/image_input.h"
 #include "correct/bias_correction.h"
+#include "correct/four_bits.h"
 #include "correct/layer_data.h"
 #include "report/compare.h"
 
@@ -21,7 +22,7 @@ constexpr int64_t kFewest = 10;   // samples that --effort best needs
 // that real images use, whose scales would then clip.
 constexpr double kSyntheticGain = 12;
 
-const std::vector<std::string> kStages{"bias-correction", "gptq", "refit"};
+const std::vector<std::string> kStages{"equalization", "absorption", "bias-correction", "gptq", "refit"};
 
 // Samples of another data set by their indices.
 class Subset : public Dataset {
@@ -112,6 +113,7 @@ RecipeResult follow(const RecipeSetup& setup, const CalibrationTable& found, con
   }
   result.layers = insert_qdq(result.graph, setup.placement, options, params);
   if (image) add_image_offset(result.graph, *image);
+  if (setup.quantization.weights == "int4") result.four_bits = use_four_bits(result.graph, setup.model.graph);
   if (side_by_side) {
     result.sequential = correct_sequentially(result.graph, setup.model.graph, setup.engine, *data, sequential,
                                              setup.common.runner(setup.progress, label));
@@ -222,7 +224,10 @@ void EffortArguments::add(CLI::App& app) {
                  "and its bias matched behind its activation; best: the best of up to eight ways")
       ->check(CLI::IsMember({"fast", "default", "best"}))
       ->capture_default_str();
-  app.add_option("--skip", skip, "leave out stages, e.g. gptq,refit: any of bias-correction, gptq, refit")
+  app.add_option("--skip", skip,
+                 "leave out stages, e.g. gptq,refit: any of equalization and absorption (of weights with one "
+                 "scale per "
+                 "tensor), bias-correction, gptq, refit")
       ->delimiter(',')
       ->allow_extra_args(false)
       ->check(CLI::IsMember(kStages))

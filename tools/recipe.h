@@ -57,6 +57,7 @@ struct RecipeResult {
   ChosenParams scales;
   std::vector<QuantizedLayer> layers;
   int corrected = 0;        // biases
+  int four_bits = 0;        // layers with weights of 4 bits
   bool image_grid = false;  // the input's grid is that of the images' bytes
   std::optional<SequentialReport> sequential;
   std::vector<TriedRecipe> tried;  // by --effort best, best first
