@@ -10,7 +10,9 @@ namespace {
 
 // Whether the product has two 8-bit operands.
 bool in_integers(const LoweringState& l, const Node& node) {
-  return is_variable_matmul(l.graph(), node) && l.quantized(node.inputs[0]) && l.quantized(node.inputs[1]);
+  if (!is_variable_matmul(l.graph(), node)) return false;
+  const auto a = l.quantized(node.inputs[0]), b = l.quantized(node.inputs[1]);
+  return a && b && !a->params.per_channel() && !b->params.per_channel();
 }
 
 // The attention whose scores begin with the node, and the product that it ends with.
@@ -69,7 +71,7 @@ Result result(LoweringState& l, ValueId value) {
   const Graph& g = l.graph();
   Result r;
   const auto out = l.requantized(value);
-  if (!out) {
+  if (!out || out->value.params.per_channel()) {
     const auto reader = only_consumer(g, value);
     if (reader && g.node(*reader).is("Transpose") && !l.requantized(g.node(*reader).outputs[0])) {
       r.perm = perm_of(l, g.node(*reader));

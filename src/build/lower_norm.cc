@@ -93,7 +93,7 @@ void lower_norm(LoweringState& l, NodeId id) {
     const Node& q = g.node(reader);
     const auto params =
         q.is("QuantizeLinear") && q.inputs[0] == y ? l.tensor_params(q, q.outputs[0]) : std::nullopt;
-    if (params && !out) {
+    if (params && !out && (!params->per_channel() || norm->axes == 1)) {
       out = QuantizedValue{q.outputs[0], *params};
       l.mark_done(reader);
     } else {

@@ -9,6 +9,7 @@
 #include "passes/canonicalize.h"
 #include "passes/channels.h"
 #include "passes/layer_weights.h"
+#include "passes/scale_axis.h"
 
 namespace octet {
 namespace {
@@ -259,10 +260,11 @@ std::optional<QuantParams> LoweringState::tensor_params(const Node& node, ValueI
     const auto rank = static_cast<int64_t>(dims(stored).size());
     int64_t axis = node.attributes.get_int("axis", 1);
     if (axis < 0) axis += rank;
-    if (axis != 1 || rank < 2 || scale.shape() != Shape{scale.count()} ||
-        dims(stored)[1] != Dim(scale.count()))
+    // Of images the channels are axis 1, of rows the columns.
+    if (rank < 2 || axis != scale_axis(static_cast<int>(rank)) || scale.shape() != Shape{scale.count()} ||
+        dims(stored)[static_cast<size_t>(axis)] != Dim(scale.count()))
       return {};
-    params.axis = 1;
+    params.axis = static_cast<int>(axis);
   }
   params.zero_point.assign(params.scale.size(), dtype == DType::kInt8 ? 128 : 0);
   if (has_zero) {

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "base/thread_pool.h"
+#include "passes/scale_axis.h"
 
 namespace octet {
 namespace {
@@ -50,7 +51,7 @@ void observe(TensorStatistics& statistics, const engine::Observation& o) {
     statistics.observe_rows(data, shape[0] * shape[2] * shape[3], shape[1], o.pixel_stride);
     return;
   }
-  if (statistics.by_channel()) return observe_planes(statistics, data, shape);
+  if (statistics.by_channel() && shape.size() == 4) return observe_planes(statistics, data, shape);
   int64_t count = 1;
   for (int64_t d : shape) count *= d;
   statistics.observe({data, static_cast<size_t>(count)});
@@ -65,9 +66,11 @@ Observed observe_values(const engine::Engine& engine, const Dataset& data,
   const std::set<std::string> channel_names(by_channel.begin(), by_channel.end());
   const auto statistics_of = [&](int32_t t, const std::string& name) {
     const Dims& shape = engine.model().tensors[t].shape;
-    const bool channels = channel_names.count(name) && shape.size() == 4 && shape[1].known() &&
-                          shape[1].value() > 0 && shape[1].value() <= kMostChannels;
-    return TensorStatistics({channels ? static_cast<int>(shape[1].value()) : 0});
+    const auto rank = static_cast<int>(shape.size());
+    const Dim count = rank >= 2 && rank <= 4 ? shape[static_cast<size_t>(scale_axis(rank))] : Dim(0);
+    const bool channels =
+        channel_names.count(name) && count.known() && count.value() > 0 && count.value() <= kMostChannels;
+    return TensorStatistics({channels ? static_cast<int>(count.value()) : 0});
   };
   DatasetRunner runner(engine, data, std::move(options));
   std::vector<std::map<int32_t, TensorStatistics>> workers(runner.workers());

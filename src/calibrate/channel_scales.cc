@@ -6,11 +6,13 @@
 #include <set>
 
 #include "base/error.h"
+#include "passes/scale_axis.h"
 
 namespace octet {
 namespace {
 
 constexpr double kLevels = 255;
+constexpr double kRowShare = 1.0 / 6;  // of the least gain is enough for rows
 constexpr double kWeightLevels = 127;
 constexpr double kAlphas[] = {0.25, 0.5, 0.75, 1};
 // A channel's scale is at least this part of the largest.
@@ -45,12 +47,28 @@ struct Reader {
   }
 };
 
+// Of a Gemm or MatMul.
+Reader row_reader(std::span<const float> w, const Shape& shape, int input_axis, Reader r) {
+  const int64_t inputs = shape[input_axis], outputs = shape[1 - input_axis];
+  r.magnitudes.assign(outputs, std::vector<double>(inputs, 0));
+  for (int64_t o = 0; o < outputs; ++o)
+    for (int64_t c = 0; c < inputs; ++c) {
+      const double v = w[input_axis == 0 ? c * outputs + o : o * inputs + c];
+      r.squares[c] += v * v;
+      r.magnitudes[o][c] = std::abs(v);
+    }
+  r.taps = 1;
+  return r;
+}
+
 Reader weighted_reader(const Graph& graph, const Node& node, const std::vector<int64_t>& slots) {
   Reader r{slots, std::vector<double>(slots.size(), 0), {}, 0};
   const Tensor& weights = *graph.value(node.inputs[1]).constant;
   const Shape& shape = weights.shape();
   const auto w = weights.as<float>();
   const auto channels = static_cast<int64_t>(slots.size());
+  const bool rows = !node.is("Conv");
+  if (rows) return row_reader(w, shape, weight_input_axis(graph, node), std::move(r));
   const int64_t taps = shape[2] * shape[3];
   const bool depthwise = node.attributes.get_int("group", 1) > 1;
   if (!depthwise) r.magnitudes.assign(shape[0], std::vector<double>(channels, 0));
@@ -106,7 +124,8 @@ class Chooser {
       choice.alpha = alpha;
       best = std::move(scale);
     }
-    const double least = options_.scales == ActivationScales::kChannel ? 0.1 : options_.least_gain_db;
+    double least = rows(members.front()) ? options_.least_gain_db * kRowShare : options_.least_gain_db;
+    if (options_.scales == ActivationScales::kChannel) least = 0.1;
     if (choice.gain_db <= least) return;
     choice.taken = options_.scales != ActivationScales::kTensor;
     result_.choices.push_back(choice);
@@ -114,15 +133,23 @@ class Chooser {
   }
 
  private:
+  bool rows(ValueId value) const { return graph_.value(value).shape->size() != 4; }
+
   // Nullopt where a member's channels were not observed.
   std::optional<Slots> observe(const std::vector<ValueId>& members, const ChannelGroup& channels,
                                const QuantParams& whole) const {
     const auto n = static_cast<size_t>(channels.slots);
     Slots slots{std::vector<double>(n, 0), std::vector<double>(n, 0), std::vector<double>(n, 0),
                 std::vector<double>(n, 0)};
-    const double lowest =
-        static_cast<double>(int_limits(whole.dtype).low - whole.zero_point[0]) * whole.scale[0];
-    const double highest = lowest + kLevels * whole.scale[0];
+    double lowest = static_cast<double>(int_limits(whole.dtype).low - whole.zero_point[0]) * whole.scale[0];
+    double highest = lowest + kLevels * whole.scale[0];
+    // The few channels that a range for all of them cuts off are what scales of their own are for.
+    for (ValueId member : members) {
+      const auto found = table_.tensors.find(graph_.value(member).name);
+      if (!rows(member) || found == table_.tensors.end()) continue;
+      lowest = std::min(lowest, static_cast<double>(found->second.min));
+      highest = std::max(highest, static_cast<double>(found->second.max));
+    }
     for (ValueId member : members) {
       const auto found = table_.tensors.find(graph_.value(member).name);
       const std::vector<int64_t>& of = channels.of.at(member);
@@ -150,8 +177,10 @@ class Chooser {
     for (const auto& [value, slots] : channels.of)
       for (NodeId id : graph_.consumers(value)) {
         const Node& node = graph_.node(id);
-        if (weighted_.count(id) && node.inputs[0] == value && node.is("Conv"))
+        if (weighted_.count(id) && node.inputs[0] == value)
           readers.push_back(weighted_reader(graph_, node, slots));
+        else if (rows(value))
+          continue;  // float readers see the floats
         else if (node.is("Add") || node.is("Mul") || node.is("AveragePool") || node.is("GlobalAveragePool"))
           readers.push_back({slots, std::vector<double>(slots.size(), 1), {}, 0});
       }
@@ -162,7 +191,7 @@ class Chooser {
             const Slots& slots) {
     ++result_.taken;
     for (const auto& [value, of] : channels.of) {
-      QuantParams q{whole.dtype, 1, {}, {}};
+      QuantParams q{whole.dtype, scale_axis(static_cast<int>(graph_.value(value).shape->size())), {}, {}};
       const IntLimits limits = int_limits(whole.dtype);
       for (int64_t s : of) {
         const double width = slots.high[s] - slots.low[s];

@@ -7,6 +7,7 @@
 #include "ops/op_def.h"
 #include "passes/channels.h"
 #include "passes/groups.h"
+#include "passes/scale_axis.h"
 
 namespace octet {
 namespace {
@@ -46,21 +47,42 @@ class Grouper {
  private:
   void add_value(ValueId value, int32_t group) {
     const auto& shape = graph_.value(value).shape;
-    if (!shape || shape->size() != 4 || !(*shape)[1].known() || (*shape)[1].value() < 1 ||
-        (options_.quantize_outputs && graph_.is_output(value))) {
+    const auto rank = shape ? static_cast<int>(shape->size()) : 0;
+    const auto axis = static_cast<size_t>(scale_axis(rank));
+    if (rank < 2 || rank > 4 || !(*shape)[axis].known() || (*shape)[axis].value() < 1 ||
+        (options_.quantize_outputs && graph_.is_output(value)) || (rank < 4 && !row_maker(value))) {
       fits_[group] = false;
       return;
     }
     first_[value] = total_;
-    channels_[value] = (*shape)[1].value();
+    channels_[value] = (*shape)[axis].value();
     total_ += channels_[value];
+  }
+
+  // Whether rows of the value come from a step that can give each column a scale.
+  bool row_maker(ValueId value) const {
+    const Node* node = graph_.producer(value);
+    if (node == nullptr) return false;
+    const NodeGroup* group = groups_.find(graph_.value(value).producer);
+    if (group != nullptr) return weighted_.count(group->root) > 0;
+    if (!node->is("LayerNormalization") && !node->is("RMSNormalization")) return false;
+    const int64_t axis = node->attributes.get_int("axis", -1);
+    return axis == -1 || axis + 1 == static_cast<int64_t>(graph_.value(value).shape->size());
   }
 
   void add_reader(ValueId value, int32_t group, NodeId id) {
     if (!fits_[group]) return;
     const Node& node = graph_.node(id);
+    const bool image = graph_.value(value).shape->size() == 4;
     if (weighted_.count(id)) {
-      if (node.inputs[0] == value && !takes_channel_scales(graph_, node)) fits_[group] = false;
+      if (node.inputs[0] == value && (image != node.is("Conv") || !takes_channel_scales(graph_, node)))
+        fits_[group] = false;
+      return;
+    }
+    // Other readers of rows see the floats, or need one scale.
+    if (!image) {
+      const bool integer = placement_.integer_nodes.count(id) > 0;
+      if (integer || placement_.integer_nodes.count(graph_.value(value).producer)) fits_[group] = false;
       return;
     }
     const OpDef* op = find_op(node.op, node.domain);

@@ -51,6 +51,13 @@ std::vector<float> output_floats(const Tensor& output, const QuantParams& quant)
   std::vector<float> values = to_float(output);
   if (quant.scale.size() == 1)
     for (float& v : values) v = (v - static_cast<float>(quant.zero_point[0])) * quant.scale[0];
+  if (quant.scale.size() <= 1) return values;
+  int64_t inner = 1;
+  for (int d = quant.axis + 1; d < output.rank(); ++d) inner *= output.shape()[d];
+  for (size_t i = 0; i < values.size(); ++i) {
+    const size_t c = i / static_cast<size_t>(inner) % quant.scale.size();
+    values[i] = (values[i] - static_cast<float>(quant.zero_point[c])) * quant.scale[c];
+  }
   return values;
 }
 
@@ -59,7 +66,7 @@ std::vector<float> plain_floats(const engine::Observation& o) {
   int64_t count = 1;
   for (int64_t d : s) count *= d;
   if (o.def->layout == Layout::kPlain)
-    return output_floats(Tensor::view(o.def->dtype, {count}, o.data), o.def->quant);
+    return output_floats(Tensor::view(o.def->dtype, s, o.data), o.def->quant);
 
   const int64_t channels = s[1], pixels = s[2] * s[3];
   const QuantParams& q = o.def->quant;

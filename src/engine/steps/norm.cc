@@ -81,14 +81,31 @@ class NormStep : public Step {
     bytes_ = take("bytes", DType::kUInt8);
     setup.expect(next == setup.outputs().size() && next > 0, "its outputs are not those that it names");
     if (bytes_ < 0) return;
+    const QuantParams& params = setup.output(next - 1).def->quant;
+    if (params.per_channel() && params.scale.size() > 1) return bind_scales(setup, params, x.shape);
     const ScalarQuant q = scalar_quant(setup, setup.output(next - 1));
     call_.out_scale = static_cast<float>(q.scale);
     call_.out_zero = q.zero;
   }
 
+  void bind_scales(const StepSetup& setup, const QuantParams& q, const Shape& shape) {
+    const auto width = static_cast<size_t>(call_.width);
+    setup.expect(q.axis + 1 == static_cast<int>(shape.size()) && q.scale.size() == width &&
+                     q.zero_point.size() == width && shape.back() == call_.width,
+                 "its 8-bit output has scales along another axis than the normalized one");
+    out_scales_ = q.scale;
+    for (int32_t zero : q.zero_point) {
+      setup.expect(zero >= 0 && zero <= 255, "a zero-point is no byte");
+      out_zeros_.push_back(static_cast<float>(zero));
+    }
+    call_.out_scales = out_scales_.data();
+    call_.out_zeros = out_zeros_.data();
+  }
+
   const kernels::NormKernel& kernel_;
   kernels::NormCall call_;
   int64_t piece_rows_ = 1;
+  std::vector<float> out_scales_, out_zeros_;
   int32_t x_ = -1, residual_ = -1, sum_ = -1, y_ = -1, bytes_ = -1;
 };
 

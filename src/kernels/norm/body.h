@@ -31,11 +31,22 @@ struct Lanes {
 };
 
 template <class S>
-static inline void store_bytes16(const typename S::F* y, const NormCall& c, uint8_t* to) {
+static inline void store_bytes16(const typename S::F* y, const NormCall& c, int64_t column, uint8_t* to) {
+  typename S::I parts[S::kParts];
+  if (c.out_scales != nullptr) {
+    for (int i = 0; i < S::kParts; ++i) {
+      const int64_t k = column + i * S::kFloats;
+      const auto zero = S::load(c.out_zeros + k);
+      const auto low = S::sub(S::set(0.0f), zero), high = S::sub(S::set(255.0f), zero);
+      const auto steps = S::round(S::max(S::div(y[i], S::load(c.out_scales + k)), low), high);
+      parts[i] = S::add_int(steps, S::round(zero, S::set(255.0f)));
+    }
+    S::store16_some(to, S::narrow(parts), 16);
+    return;
+  }
   const auto zero = S::set_int(c.out_zero);
   const auto low = S::set(static_cast<float>(-c.out_zero)),
              high = S::set(static_cast<float>(255 - c.out_zero));
-  typename S::I parts[S::kParts];
   for (int i = 0; i < S::kParts; ++i)
     parts[i] = S::add_int(S::round(S::max(S::div(y[i], S::set(c.out_scale)), low), high), zero);
   S::store16_some(to, S::narrow(parts), 16);
@@ -88,15 +99,16 @@ void norm_run(const NormCall& c, int64_t begin, int64_t end, float* row) noexcep
         if (c.bias != nullptr) y[j] = S::add(y[j], S::load(c.bias + k));
         if (c.output != nullptr) S::store(c.output + at + k, y[j]);
       }
-      if (c.bytes != nullptr) store_bytes16<S>(y, c, c.bytes + at + i);
+      if (c.bytes != nullptr) store_bytes16<S>(y, c, i, c.bytes + at + i);
     }
     for (int64_t i = whole; i < c.width; ++i) {
       float y = (c.rms ? x[i] : x[i] - mean) * inverse * c.scale[i];
       if (c.bias != nullptr) y += c.bias[i];
       if (c.output != nullptr) c.output[at + i] = y;
-      if (c.bytes != nullptr)
-        c.bytes[at + i] =
-            static_cast<uint8_t>(saturate_round(y / c.out_scale, -c.out_zero, 255 - c.out_zero) + c.out_zero);
+      if (c.bytes == nullptr) continue;
+      const float scale = c.out_scales != nullptr ? c.out_scales[i] : c.out_scale;
+      const int32_t zero = c.out_scales != nullptr ? static_cast<int32_t>(c.out_zeros[i]) : c.out_zero;
+      c.bytes[at + i] = static_cast<uint8_t>(saturate_round(y / scale, -zero, 255 - zero) + zero);
     }
   }
 }

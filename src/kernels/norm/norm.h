@@ -16,6 +16,7 @@ namespace octet::kernels {
 //   mean = sum(x) / width, variance = sum((x - mean)^2) / width       (RMS: mean = 0)
 //   y = (x - mean) * (1 / sqrt(variance + epsilon)) * scale + bias    (RMS: no bias)
 //   bytes = saturate_u8(round_half_even(y / out_scale) + out_zero); NaN gives 0
+//   (with a scale and a zero-point per column where `out_scales` is given)
 //
 // Sums are made in 16 lanes (lane i takes x[i], x[i + 16] ...) that are then combined in halves. Rows follow
 // without gaps in every array; what is null is not written. Memory is the caller's; `sum` may be `input`.
@@ -29,6 +30,7 @@ struct NormCall {
   uint8_t* bytes = nullptr;
   float out_scale = 1;
   int32_t out_zero = 0;
+  const float *out_scales = nullptr, *out_zeros = nullptr;  // [width] instead; zero-points are whole numbers
 };
 
 // A kernel of the family: rows [begin, end), with a working row of `width` floats of the thread's own.

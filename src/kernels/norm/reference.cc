@@ -29,9 +29,10 @@ void run(const NormCall& c, int64_t begin, int64_t end, float* x) noexcept {
       float y = (c.rms ? x[i] : x[i] - mean) * inverse * c.scale[i];
       if (c.bias != nullptr) y += c.bias[i];
       if (c.output != nullptr) c.output[at + i] = y;
-      if (c.bytes != nullptr)
-        c.bytes[at + i] =
-            static_cast<uint8_t>(saturate_round(y / c.out_scale, -c.out_zero, 255 - c.out_zero) + c.out_zero);
+      if (c.bytes == nullptr) continue;
+      const float scale = c.out_scales != nullptr ? c.out_scales[i] : c.out_scale;
+      const int32_t zero = c.out_scales != nullptr ? static_cast<int32_t>(c.out_zeros[i]) : c.out_zero;
+      c.bytes[at + i] = static_cast<uint8_t>(saturate_round(y / scale, -zero, 255 - zero) + zero);
     }
   }
 }
