@@ -57,6 +57,14 @@ std::map<std::string, int64_t> sizes_of(const Graph& graph, const std::map<std::
   return sizes;
 }
 
+// The first input that has the dimension.
+std::string input_with(const Graph& graph, const std::string& dimension) {
+  for (const ValueId input : graph.inputs())
+    for (const Dim& d : *graph.value(input).shape)
+      if (d == Dim::symbol(dimension)) return graph.value(input).name;
+  return {};
+}
+
 Ranges ranges_of(const Graph& graph, const ShapeProfile& profile) {
   const auto low = sizes_of(graph, profile.minimum), best = sizes_of(graph, profile.optimum),
              high = sizes_of(graph, profile.maximum);
@@ -67,8 +75,9 @@ Ranges ranges_of(const Graph& graph, const ShapeProfile& profile) {
       fail(ErrorCode::kInvalidArgument, "a profile needs minimum, optimum and maximum of the same inputs");
     if (minimum > b->second || b->second > h->second)
       fail(ErrorCode::kInvalidArgument,
-           "the dimension '{}' would range from {} over {} to {}; expected minimum <= optimum <= maximum",
-           name, minimum, b->second, h->second);
+           "input '{}': the dimension '{}' would range from {} over {} to {}; expected minimum <= optimum <= "
+           "maximum",
+           input_with(graph, name), name, minimum, b->second, h->second);
     ranges[name] = {minimum, b->second, h->second};
   }
   return ranges;

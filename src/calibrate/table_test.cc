@@ -87,6 +87,7 @@ CalibrationTable small() {
       2,
       3,
       {{-2}, {3}, {0}, {1}, {-1}, {0}, {2}, {0}},
+      0,
       {{RangeMethod::kMse, {{-1.5f, 2.25f}, 0.5}}, {RangeMethod::kMinMax, {{-2, 3}, 0.75}}}};
   return table;
 }

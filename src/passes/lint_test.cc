@@ -124,8 +124,10 @@ TEST(Lint, OnnxRuntimeWantsItsBiasInSteps) {
   // Steps of another size are refused, and put right.
   for (const NodeId id : fixed.sorted()) {
     const Node node = fixed.node(id);
-    if (node.is("DequantizeLinear") && fixed.value(node.inputs[0]).dtype == DType::kInt32)
-      fixed.set_input(id, 1, fixed.add_constant("other", Tensor::scalar<float>(0.5f)));
+    if (!node.is("DequantizeLinear") || fixed.value(node.inputs[0]).dtype != DType::kInt32) continue;
+    Tensor other(DType::kFloat32, fixed.value(node.inputs[1]).constant->shape());
+    std::ranges::fill(other.as<float>(), 0.5f);
+    fixed.set_input(id, 1, fixed.add_constant("other", std::move(other)));
   }
   EXPECT_EQ(rules(fixed, LintTarget::kOnnxRuntime), std::set<std::string>{"bias-scale"});
   fix_qdq(fixed, LintTarget::kOnnxRuntime);

