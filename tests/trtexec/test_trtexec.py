@@ -56,7 +56,8 @@ class Trtexec(unittest.TestCase):
         cls.octet("calibrate", "MODEL.onnx", "--data", "DIR", *prepare, "--format", "tensorrt", "-o", "CACHE")
         cls.octet("quantize", "MODEL.onnx", "--table", "CACHE", "--target", "tensorrt", "--effort", "fast", "-o",
                   "QDQ.onnx")
-        cls.octet("build", "QDQ.onnx", "-o", "model.plan")
+        done = cls.trtexec(["--onnx=QDQ.onnx", "--saveEngine=model.plan", "--buildOnly"], cls.files)
+        assert done.returncode == 0, done.stderr
         shutil.copy(cls.files / "model.plan", cls.files / "a.plan")
         (cls.files / "input.bin").write_bytes(struct.pack("<f", 0.5) * (3 * 256 * 256))
         done = cls.trtexec(["--loadEngine=a.plan", "--exportOutput=out.json", "--duration=0", "--iterations=1"], cls.files)
