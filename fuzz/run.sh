@@ -12,7 +12,7 @@ if [ ! -d "$seeds" ]; then
   mkdir -p "$seeds"
   if [ -n "$archive" ]; then
     tar -xJf "$archive" -C "$seeds" --wildcards '*/model.onnx' --transform 's|.*/\([^/]*\)/model.onnx|\1.onnx|'
-    find "$seeds" -size +16k -delete
+    find "$seeds" -type f -size +16k -delete
   else
     echo "no ONNX node tests in '$data': starting from nothing"
   fi
