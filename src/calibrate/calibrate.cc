@@ -123,6 +123,8 @@ std::map<std::string, TableTensor, std::less<>> choose_ranges(const ValueStatist
       const Work& w = work[static_cast<size_t>(i)];
       std::map<RangeMethod, MethodRange> methods;
       for (const RangeMethod m : kRangeMethods) {
+        // The one that depends on the order of the samples is there only when it was asked for.
+        if (m == RangeMethod::kMovingAverage && m != method) continue;
         const Range range = choose_range(m, *w.statistics, options, w.energies);
         methods[m] = {range, expected_mse(*w.statistics, range_params(range, options))};
       }

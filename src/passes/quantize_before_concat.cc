@@ -44,7 +44,8 @@ ValueId quantized_as(Graph& graph, ValueId value, const QuantParams& q) {
 bool move_before(Graph& graph, NodeId concat) {
   const Node node = graph.node(concat);
   const auto& readers = graph.consumers(node.outputs[0]);
-  if (readers.size() != 1 || !graph.node(readers[0]).is("QuantizeLinear")) return false;
+  if (graph.is_output(node.outputs[0]) || readers.size() != 1 || !graph.node(readers[0]).is("QuantizeLinear"))
+    return false;
   const auto q = params_of(graph, graph.node(readers[0]));
   if (!q || std::ranges::all_of(node.inputs, [&](ValueId v) { return is_dequantized(graph, v); }))
     return false;
