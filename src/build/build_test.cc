@@ -162,7 +162,10 @@ TEST(Build, RandomQuantizedNetworksEqualTheirGraphs) {
     compare_layers(q, input, stored, steps, expected);
     if (::testing::Test::HasFailure()) return;
     for (size_t o = 0; o < outputs.size(); ++o)
-      ASSERT_LT(relative_error(expected[o], outputs[o]), options.quantize_outputs ? 0.02 : 2e-4) << o;
+      // With scales per channel the engine may round where the graph does not: a step of a value that it
+      // moves.
+      ASSERT_LT(relative_error(expected[o], outputs[o]), options.quantize_outputs || channels ? 0.02 : 2e-4)
+          << o;
 
     if (uses_onednn(engine.model())) continue;
     for (Isa isa : all_isas())
