@@ -29,7 +29,7 @@ octet() {
 octet quantize.txt quantize demo/model.onnx --data demo/images/calib --preprocess "$preprocess" -o $out/model.int8.onnx
 octet build.txt build $out/model.int8.onnx -o $out/model.octet
 octet quantize_naive.txt quantize demo/model.onnx --data demo/images/calib --preprocess "$preprocess" \
-  --weights-per-tensor --method minmax --effort fast --activation-scales tensor --skip bias-correction -o $out/naive.int8.onnx
+  --weights-per-tensor --method minmax --effort fast --activation-scales tensor --skip bias-correction,equalization,absorption -o $out/naive.int8.onnx
 octet build_naive.txt build $out/naive.int8.onnx -o $out/naive.octet
 
 val="--data demo/images/val --labels demo/images/val/labels.txt"
