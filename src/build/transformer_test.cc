@@ -16,6 +16,7 @@ using engine::Engine;
 using Ints = std::vector<int64_t>;
 
 struct Block {
+  static constexpr int64_t kLeastWidth = 8;
   int64_t batch, length, heads, head, hidden;
   bool symbolic, masked, scale_before, pre_norm, flat_heads;
 
@@ -31,6 +32,9 @@ struct Block {
         pre_norm(random.chance(0.5)),
         flat_heads(random.chance(0.2)) {
     if (flat_heads) heads = 1;
+    // A row of two or three numbers that is normalized is little more than their order: no noise is small to
+    // it.
+    if (width() < kLeastWidth) head = kLeastWidth;
   }
   int64_t width() const { return heads * head; }
 };
@@ -127,7 +131,7 @@ double noise_db(const Tensor& expected, const Tensor& found) {
 
 TEST(Transformer, RandomBlocksEqualTheirGraphs) {
   Random random(test_seed());
-  for (int64_t i = test_cases(40); i > 0; --i) {
+  for (int64_t i = test_networks(40); i > 0; --i) {
     const Block block(random);
     const Graph graph = BlockMaker(random, block).make();
     const SymbolValues symbols{{"N", block.batch}};
@@ -174,7 +178,7 @@ TEST(Transformer, RandomBlocksEqualTheirGraphs) {
         if (bytes.empty()) bytes = same;
         ASSERT_EQ(bytes, same) << isa_name(isa) << ", threads " << threads;
       }
-    ASSERT_GT(noise_db(real, expected), 4) << "quantization itself";
+    ASSERT_GT(noise_db(real, expected), 12) << "quantization itself";
   }
 }
 

@@ -85,6 +85,12 @@ Graph CutGraph::extract(const Graph& graph, int32_t s) const {
     out.add_node(node.op, node.domain, node.name, inputs, outputs, node.attributes);
   }
   for (ValueId v : borders_[s].outputs) out.mark_output(moved.at(v));
+  // A real value that the whole engine gives out is rounded after it was made, not while; so here too.
+  for (ValueId v : graph.outputs()) {
+    const auto made = moved.find(v);
+    if (made != moved.end() && out.value(made->second).producer != kNoId && !out.is_output(made->second))
+      out.mark_output(made->second);
+  }
   return out;
 }
 

@@ -30,7 +30,7 @@ class CutGraph {
   // The last segment that reads the value; -1: none.
   int32_t last_use(ValueId v) const { return last_use_[v]; }
   // Segment `s` of `graph`, which has the same nodes (constants may differ), as a graph of its own that makes
-  // the segment's outputs. Empty when it has none.
+  // the segment's outputs, and after them those of `graph` that it makes on the way. Empty when it has none.
   Graph extract(const Graph& graph, int32_t s) const;
 
  private:

@@ -160,11 +160,15 @@ void run_resize(const Attributes& attributes, Inputs inputs, Outputs outputs) {
   // With sizes and a policy that keeps the aspect ratio, one scale serves all axes.
   const std::string policy = attributes.get_string("keep_aspect_ratio_policy", "stretch");
   double common = 0;
-  if (scales.empty() && policy != "stretch" && has(inputs, 3)) {
+  if (scales.empty() && has(inputs, 3)) {
     const std::vector<int64_t> sizes = to_int64(inputs[3]);
     expect(sizes.size() == axes.size(), "sizes must have one entry per axis");
     for (size_t i = 0; i < axes.size(); ++i) {
       const auto d = static_cast<size_t>(normalize_axis(axes[i], x.rank()));
+      if (policy == "stretch") {
+        expect(sizes[i] == y.shape()[d], "the output has another size than asked for");
+        continue;
+      }
       const double s = static_cast<double>(sizes[i]) / static_cast<double>(x.shape()[d]);
       common = i == 0 ? s : policy == "not_larger" ? std::min(common, s) : std::max(common, s);
     }
