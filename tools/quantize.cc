@@ -4,6 +4,8 @@
 #include "command.h"
 #include "common.h"
 #include "data/preprocess.h"
+#include "onnx/onnx.h"
+#include "ops/op_def.h"
 #include "quantize_pipeline.h"
 
 namespace octet::tools {
@@ -85,8 +87,33 @@ void print_text(const Arguments& arguments, const Quantized& result) {
   print(columns(rows, 3));
 }
 
+// --dynamic: no data, no table, no report on layers.
+void run_dynamic(const Arguments& arguments) {
+  if (!arguments.data.data.empty() || !arguments.table.empty() || !arguments.save_table.empty())
+    throw UsageError(
+        "--dynamic: scales of activations are chosen at run time, it takes no --data and no table");
+  FloatModel model = load_float_model(arguments.model);
+  const auto nodes = quantize_dynamic(model.graph, arguments.quantization.options());
+  if (nodes.empty())
+    fail(ErrorCode::kInvalidArgument,
+         "no node of this model can be quantized: --dynamic takes products by "
+         "constant matrices (MatMul, Gemm)");
+  infer_shapes(model.graph);
+  model.graph.metadata["octet.version"] = OCTET_VERSION;
+  ExportOptions options;
+  options.external_data = arguments.external_data;
+  const HoldSignals hold;
+  export_onnx(model.graph, arguments.output, options);
+  if (arguments.common.json)
+    print_json({{"output", arguments.output}, {"dynamic", true}, {"quantized_nodes", nodes.size()}});
+  else
+    print(fmt::format("{}: {} in 8 bits, with scales of activations that each run chooses\n",
+                      arguments.output, plural(static_cast<int64_t>(nodes.size()), "node")));
+}
+
 void run(const Arguments& arguments) {
   check_arguments(arguments);
+  if (arguments.dynamic) return run_dynamic(arguments);
   if (arguments.data.preprocess) Preprocess::parse(*arguments.data.preprocess);
   FloatModel model = load_float_model(arguments.model);
   for (const MappedFile& file : model.files) {
@@ -127,6 +154,9 @@ Command add_quantize(CLI::App& root) {
   app->add_option("--save-table", a->save_table, "also write the calibration table")->type_name("TABLE");
   app->add_flag("--external-data", a->external_data,
                 "put the constants into OUT.onnx.data beside the model (always so above 2 GB)");
+  app->add_flag("--dynamic", a->dynamic,
+                "write DynamicQuantizeLinear and MatMulInteger: 8-bit products whose activations get their "
+                "scales at run time; needs no data");
   a->effort.add(*app);
   app->add_flag("--verbose", a->verbose, "report on every layer, not only on the worst");
   a->common.add(*app);

@@ -23,6 +23,7 @@ struct QuantizeArguments {
   bool method_given = false;
   bool verbose = false;
   bool external_data = false;
+  bool dynamic = false;
 };
 
 // Everything between the command line and the report.

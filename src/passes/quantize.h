@@ -122,4 +122,9 @@ std::vector<QuantizedLayer> insert_qdq(Graph& graph, const Placement& placement,
 // Whether the layer's weights can absorb a scale per channel of its input: no groups of several channels.
 bool takes_channel_scales(const Graph& graph, const Node& layer);
 
+// Products of a canonical float graph by constant matrices become MatMulInteger of int8 weights (one scale
+// per column) and activations that each run quantizes. Gives the names of these nodes; include and exclude of
+// the options say which may be. Shapes are those of before: infer_shapes comes next.
+std::vector<std::string> quantize_dynamic(Graph& graph, const QuantizeOptions& options);
+
 }  // namespace octet
