@@ -9,55 +9,48 @@
 
 namespace octet::tools {
 
-OutputArrays::OutputArrays(const engine::Model& model, int64_t samples) : model_(model), samples_(samples) {}
-
-void OutputArrays::allocate(const engine::Context& context) {
-  for (size_t i = 0; i < model_.outputs.size(); ++i) {
-    const Tensor& output = context.output(i);
-    Shape shape = output.shape().empty() ? Shape{1} : output.shape();
-    if (i == 0) rows_ = shape[0];
-    shape[0] = checked_mul(shape[0], samples_);
-    shapes_.push_back(output.shape());
-    arrays_.emplace_back(output.dtype(), shape);
-  }
-}
+OutputArrays::OutputArrays(const engine::Model& model, int64_t samples)
+    : outputs_(model.outputs.size()), samples_(static_cast<size_t>(samples)) {}
 
 void OutputArrays::store(int64_t index, const engine::Context& context) {
-  std::call_once(allocated_, [&] { allocate(context); });
-  for (size_t i = 0; i < arrays_.size(); ++i) {
-    const Tensor& output = context.output(i);
-    if (output.shape() != shapes_[i])
-      fail(ErrorCode::kInvalidArgument,
-           "output '{}' has shape {}, but {} for another sample: such data needs one run per shape",
-           model_.tensors[model_.outputs[i]].name, to_string(output.shape()), to_string(shapes_[i]));
-    std::memcpy(static_cast<std::byte*>(arrays_[i].raw()) + index * output.bytes(), output.raw(),
-                static_cast<size_t>(output.bytes()));
-  }
+  std::vector<Tensor>& sample = samples_[static_cast<size_t>(index)];
+  for (size_t i = 0; i < outputs_; ++i) sample.push_back(context.output(i).clone());
+}
+
+bool OutputArrays::same_shapes() const {
+  for (const int64_t s : stored_)
+    for (size_t i = 0; i < outputs_; ++i)
+      if (samples_[s][i].shape() != samples_[stored_[0]][i].shape()) return false;
+  return true;
 }
 
 void OutputArrays::close(const std::vector<SkippedSample>& skipped) {
-  if (arrays_.empty())
-    fail(ErrorCode::kInvalidArgument, "none of the {} samples could be read: {}", samples_,
+  for (size_t s = 0; s < samples_.size(); ++s)
+    if (samples_[s].size() == outputs_) stored_.push_back(static_cast<int64_t>(s));
+  if (stored_.empty() || samples_[stored_[0]].empty())
+    fail(ErrorCode::kInvalidArgument, "none of the {} samples could be read: {}", samples_.size(),
          skipped.empty() ? "" : skipped.front().reason);
-  if (skipped.empty()) return;
-  const int64_t kept = samples_ - static_cast<int64_t>(skipped.size());
-  for (Tensor& array : arrays_) {
-    const int64_t bytes = array.bytes() / samples_;
-    auto* data = static_cast<std::byte*>(array.raw());
-    size_t next = 0;
-    int64_t to = 0;
-    for (int64_t from = 0; from < samples_; ++from) {
-      if (next < skipped.size() && skipped[next].index == from) {
-        ++next;
-        continue;
-      }
-      if (to != from) std::memmove(data + to * bytes, data + from * bytes, static_cast<size_t>(bytes));
-      ++to;
+  mixed_ = !same_shapes();
+  if (mixed_) {
+    for (const int64_t s : stored_)
+      for (Tensor& output : samples_[s]) arrays_.push_back(std::move(output));
+    return;
+  }
+  for (size_t i = 0; i < outputs_; ++i) {
+    const Tensor& first = samples_[stored_[0]][i];
+    Shape shape = first.shape().empty() ? Shape{1} : first.shape();
+    if (i == 0) rows_ = shape[0];
+    shape[0] = checked_mul(shape[0], static_cast<int64_t>(stored_.size()));
+    Tensor joined(first.dtype(), shape);
+    auto* to = static_cast<std::byte*>(joined.raw());
+    for (const int64_t s : stored_) {
+      Tensor& part = samples_[s][i];
+      const int64_t bytes = part.bytes();
+      if (bytes > 0) std::memcpy(to, part.raw(), static_cast<size_t>(bytes));
+      to += bytes;
+      part = Tensor();  // its memory is not needed twice
     }
-    Shape shape = array.shape();
-    shape[0] = shape[0] / samples_ * kept;
-    const auto owner = std::make_shared<const Tensor>(array);
-    array = Tensor::view(array.dtype(), std::move(shape), static_cast<void*>(data), owner);
+    arrays_.push_back(std::move(joined));
   }
 }
 

@@ -1,7 +1,6 @@
-// The outputs of many samples, each output as one array.
+// The outputs of many samples: each output as one array, or as one for each sample where their shapes differ.
 #pragma once
 
-#include <mutex>
 #include <string>
 #include <vector>
 
@@ -9,28 +8,31 @@
 
 namespace octet::tools {
 
-// Arrays grow along the outputs' first axis; samples may come in any order and from several threads.
+// Samples may come in any order and from several threads, each once.
 class OutputArrays {
  public:
   OutputArrays(const engine::Model& model, int64_t samples);
 
-  // Copies the context's outputs to the place of sample `index`. Throws Error when their shapes differ from
-  // those of the samples before.
+  // Copies the context's outputs as those of sample `index`.
   void store(int64_t index, const engine::Context& context);
-  // Closes the gaps of samples that were never stored. Then no more store().
+  // Joins the samples along the outputs' first axis where all have one shape. Then no more store().
   void close(const std::vector<SkippedSample>& skipped);
 
+  // Samples that were stored, in order.
+  const std::vector<int64_t>& stored() const { return stored_; }
+  // Whether arrays() has the outputs of the first sample, then those of the second and so on.
+  bool mixed() const { return mixed_; }
   const std::vector<Tensor>& arrays() const { return arrays_; }
   int64_t rows_per_sample() const { return rows_; }
 
  private:
-  void allocate(const engine::Context& context);
+  bool same_shapes() const;
 
-  const engine::Model& model_;
-  int64_t samples_;
+  size_t outputs_;
+  std::vector<std::vector<Tensor>> samples_;
+  std::vector<int64_t> stored_;
+  bool mixed_ = false;
   int64_t rows_ = 1;
-  std::once_flag allocated_;
-  std::vector<Shape> shapes_;  // of one sample
   std::vector<Tensor> arrays_;
 };
 

@@ -23,8 +23,10 @@ struct Arguments {
 };
 
 struct Result {
-  std::vector<Tensor> arrays;                     // in the model's order
-  std::optional<std::vector<std::string>> index;  // a line per row, with --data
+  std::vector<Tensor> arrays;                     // in the model's order, when mixed for each sample
+  std::vector<std::string> files;                 // of the arrays
+  std::optional<std::vector<std::string>> index;  // with --data a line per row, when mixed per sample
+  bool mixed = false;                             // the samples' outputs differ in shape
   std::vector<SkippedSample> skipped;
   int64_t samples = 1;
 };
@@ -113,20 +115,15 @@ Result run_data(const Arguments& arguments, const engine::Engine& engine) {
       });
   outputs.close(result.skipped);
   result.arrays = outputs.arrays();
-  result.samples = data->size() - static_cast<int64_t>(result.skipped.size());
+  result.samples = static_cast<int64_t>(outputs.stored().size());
+  result.mixed = outputs.mixed();
   result.index.emplace();
-  size_t next = 0;
-  for (int64_t i = 0; i < data->size(); ++i) {
-    if (next < result.skipped.size() && result.skipped[next].index == i) {
-      ++next;
-      continue;
-    }
+  for (const int64_t i : outputs.stored())
     for (int64_t row = 0; row < outputs.rows_per_sample(); ++row) result.index->push_back(data->name(i));
-  }
   return result;
 }
 
-// A file name for each output, made safe and different from the others.
+// A file name without its end for each output, made safe and different from the others.
 std::vector<std::string> file_names(const engine::Model& model) {
   std::vector<std::string> names;
   std::set<std::string> taken;
@@ -134,17 +131,27 @@ std::vector<std::string> file_names(const engine::Model& model) {
     const std::string safe = safe_file_name(model.tensors[t].name);
     std::string name = safe;
     for (int i = 2; !taken.insert(name).second; ++i) name = fmt::format("{}_{}", safe, i);
-    names.push_back(name + ".npy");
+    names.push_back(name);
   }
   return names;
 }
 
-void write(const fs::path& folder, const std::vector<std::string>& files, const Result& result) {
+// Names the arrays' files; when mixed by the number of the line in index.txt as well.
+void name_files(const engine::Model& model, Result& result) {
+  const std::vector<std::string> stems = file_names(model);
+  for (size_t i = 0; i < result.arrays.size(); ++i) {
+    const std::string& stem = stems[i % stems.size()];
+    result.files.push_back(result.mixed ? fmt::format("{}.{:06}.npy", stem, i / stems.size())
+                                        : stem + ".npy");
+  }
+}
+
+void write(const fs::path& folder, const Result& result) {
   const HoldSignals hold;
   std::error_code error;
   fs::create_directories(folder, error);
   if (error) fail(ErrorCode::kIo, "cannot make the folder '{}': {}", folder.string(), error.message());
-  for (size_t i = 0; i < files.size(); ++i) write_npy(folder / files[i], result.arrays[i]);
+  for (size_t i = 0; i < result.files.size(); ++i) write_npy(folder / result.files[i], result.arrays[i]);
   if (!result.index) return;
   AtomicFile index(folder / "index.txt");
   std::string text;
@@ -153,25 +160,34 @@ void write(const fs::path& folder, const std::vector<std::string>& files, const 
   index.commit();
 }
 
-void report(const Arguments& arguments, const engine::Model& model, const std::vector<std::string>& files,
-            const Result& result) {
+void report(const Arguments& arguments, const engine::Model& model, const Result& result) {
   const std::string hash = hash_text(arrays_hash(result.arrays));
+  const size_t outputs = model.outputs.size();
+  const auto path = [&](size_t i) { return (fs::path(arguments.output) / result.files[i]).string(); };
   if (arguments.common.json) {
     Json json{{"samples", result.samples}, {"skipped", result.skipped.size()}, {"hash", hash}};
-    for (size_t i = 0; i < files.size(); ++i)
-      json["outputs"][model.tensors[model.outputs[i]].name] = {
-          {"shape", result.arrays[i].shape()},
-          {"dtype", dtype_name(result.arrays[i].dtype())},
-          {"file", (fs::path(arguments.output) / files[i]).string()}};
+    for (size_t i = 0; i < result.arrays.size(); ++i) {
+      const Tensor& array = result.arrays[i];
+      Json one{{"shape", array.shape()}, {"dtype", dtype_name(array.dtype())}, {"file", path(i)}};
+      Json& place = json["outputs"][model.tensors[model.outputs[i % outputs]].name];
+      if (result.mixed)
+        place.push_back(std::move(one));
+      else
+        place = std::move(one);
+    }
     print_json(json);
     return;
   }
   std::vector<std::vector<std::string>> rows;
-  for (size_t i = 0; i < files.size(); ++i)
-    rows.push_back({model.tensors[model.outputs[i]].name, to_string(result.arrays[i].shape()),
+  for (size_t i = 0; i < outputs; ++i)
+    rows.push_back({model.tensors[model.outputs[i]].name,
+                    result.mixed ? "mixed shapes" : to_string(result.arrays[i].shape()),
                     std::string(dtype_name(result.arrays[i].dtype())),
-                    (fs::path(arguments.output) / files[i]).string()});
+                    result.mixed ? path(i) + " ..." : path(i)});
   print(columns(rows, 4, 0));
+  if (result.mixed)
+    print(fmt::format("the outputs' shapes differ: a file for each of {}, in the order of index.txt\n",
+                      plural(result.samples, "sample")));
   print(fmt::format("hash {}\n", hash));
 }
 
@@ -180,11 +196,11 @@ void run(const Arguments& arguments) {
     throw UsageError("give either --input NAME=FILE.npy for each input, or --data");
   check_folder(arguments.output);
   const engine::Engine engine = open_engine(arguments.engine, arguments.common.deterministic);
-  const Result result = arguments.inputs.empty() ? run_data(arguments, engine) : run_once(arguments, engine);
-  const std::vector<std::string> files = file_names(engine.model());
-  write(arguments.output, files, result);
+  Result result = arguments.inputs.empty() ? run_data(arguments, engine) : run_once(arguments, engine);
+  name_files(engine.model(), result);
+  write(arguments.output, result);
   warn_skipped(result.skipped);
-  report(arguments, engine.model(), files, result);
+  report(arguments, engine.model(), result);
 }
 
 }  // namespace
@@ -198,8 +214,10 @@ Command add_run(CLI::App& root) {
          "array of one input, NAME=FILE.npy; once for each input (without the names: in the model's order)")
       ->allow_extra_args(false)
       ->type_name("NAME=FILE");
-  app->add_option("--output,-o", arguments->output,
-                  "folder for OUTPUT.npy (and with --data index.txt, the samples' names in order)")
+  app->add_option(
+         "--output,-o", arguments->output,
+         "folder for OUTPUT.npy (and with --data index.txt, the samples' names in order; where their "
+         "outputs differ in shape OUTPUT.000000.npy and so on, one for each line)")
       ->required()
       ->type_name("DIR");
   arguments->data.add(*app, /*required=*/false);

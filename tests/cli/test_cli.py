@@ -396,6 +396,29 @@ class Works(Case):
             self.assertTrue(pathlib.Path(output["file"]).is_file())
         self.assertEqual((self.folder / "all/index.txt").read_text(), "000.jpg\n001.jpg\n002.jpg\n")
 
+    def test_run_with_outputs_of_several_shapes(self):
+        data = self.folder / "data"
+        data.mkdir()
+        for i, batch in enumerate((1, 3, 2)):
+            (data / f"{i}.npy").write_bytes(npy((batch, 3, 64, 64)))
+        out = self.folder / "mixed"
+        found = self.report("run", MODEL, "--data", data, "--output", out)
+        self.assertEqual(found["samples"], 3)
+        for files in found["outputs"].values():
+            self.assertEqual([f["shape"][0] for f in files], [1, 3, 2])
+            for file in files:
+                self.assertTrue(pathlib.Path(file["file"]).is_file())
+        self.assertEqual((out / "index.txt").read_text(), "0.npy\n1.npy\n2.npy\n")
+
+    def test_quantize_dynamic(self):
+        q = self.folder / "q.onnx"
+        found = self.report("quantize", MODEL, "--dynamic", "-o", q)
+        self.assertGreater(found["quantized_nodes"], 0)
+        self.works("build", q, "-o", self.folder / "q.octet")
+        compared = self.report("compare", MODEL, q, "--data", CALIB, "--preprocess", PREPROCESS, "--limit", 8)
+        self.assertGreater(compared["outputs"]["logits"]["sqnr_db"], 40)
+        self.fails("quantize", MODEL, "--dynamic", "--data", CALIB, "-o", q, status=2)
+
     def test_table(self):
         table, out = self.folder / "t.json", self.folder / "q.onnx"
         data = ("--data", CALIB, "--preprocess", PREPROCESS, "--limit", 8)
