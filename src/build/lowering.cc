@@ -407,6 +407,7 @@ engine::Model build_engine(Graph graph, const BuildOptions& options) {
     pin_dimensions(graph, options.profiles);
   }
   canonicalize(graph);
+  merge_constants(graph);
   if (options.int8_only) strip_borders(graph);
   return LoweringState(graph, options).run();
 }

@@ -62,6 +62,10 @@ bool quantize_before_concat(Graph& graph);
 // product of dequantized factors (up to float rounding).
 bool dequantize_products(Graph& graph);
 
+// Constants of one type, shape and content become one. Not a part of canonicalize(): who changes the weights
+// of a layer must find them its own.
+bool merge_constants(Graph& graph);
+
 // A graph whose Q/DQ have 16-bit floats as scales computes in float32 between them; its inputs and outputs
 // keep their types.
 bool widen_half(Graph& graph);

@@ -194,6 +194,30 @@ TEST(Canonicalize, FoldsConstantsAndDropsWhatDoesNothing) {
   EXPECT_EQ(ops_of(again), ops_of(after));
 }
 
+TEST(MergeConstants, OfOneContentOneIsLeft) {
+  Net n({1, 2});
+  const auto row = [&](std::vector<float> v) {
+    return n.g.add_constant("c",
+                            Tensor::of<float>({static_cast<int64_t>(v.size())}, std::span<const float>(v)));
+  };
+  ValueId x = n.x;
+  for (const ValueId c : {row({1, 2}), row({1, 2}), row({2, 1}), row({1})}) x = n.op("Add", {x, c}, "add");
+  Attributes to_float32;
+  to_float32.set("to", int64_t{1});
+  const auto whole =
+      n.op("Cast", {n.g.add_constant("i", Tensor::of<int32_t>({1}, {0x3f800000}))}, "cast", to_float32);
+  Graph graph = n.finish(n.op("Add", {x, whole}, "last"));
+  const Graph before = graph;
+  EXPECT_TRUE(merge_constants(graph));
+  graph.prune();
+  int constants = 0;
+  for (ValueId v = 0; v < graph.value_slots(); ++v)
+    constants += graph.is_constant(v) && !graph.consumers(v).empty();
+  EXPECT_EQ(constants, 4) << "another order, shape or type is another constant";
+  EXPECT_FALSE(merge_constants(graph));
+  expect_same_function(before, graph);
+}
+
 TEST(Canonicalize, KeepsQuantizedWeights) {
   Net n;
   const ValueId w = n.g.add_constant("w", Tensor(DType::kInt8, {4, 4, 1, 1}));
