@@ -70,7 +70,8 @@ void check_size(const TensorDef& t, const Shape& shape) {
     if (d == 0)
       empty = true;
     else
-      others = checked_mul(others, d);
+      require(!__builtin_mul_overflow(others, d, &others), "tensor '{}' ({}) has too many elements", t.name,
+              to_string(shape));
   }
   require(!empty || others <= kMaxEmpty, "tensor '{}' ({}) is empty", t.name, to_string(shape));
 }
@@ -291,7 +292,6 @@ Shape concrete_shape(const Model& model, size_t tensor, const SymbolValues& symb
                      std::span<const Shape> shapes) {
   const TensorDef& t = model.tensors[tensor];
   Shape shape = evaluate(t.shape, symbols);
-  const int64_t elements = checked_product(shape);
   check_size(t, shape);
   require(!t.quant.per_channel() || shape[t.quant.axis] == static_cast<int64_t>(t.quant.scale.size()),
           "tensor '{}' ({}) has {} scales along axis {}", t.name, to_string(shape), t.quant.scale.size(),
@@ -304,8 +304,8 @@ Shape concrete_shape(const Model& model, size_t tensor, const SymbolValues& symb
             "tensor '{}' ({}) does not fit into '{}' ({}) at channel {}", t.name, to_string(shape),
             model.tensors[t.parent].name, to_string(parent), t.channel_offset);
   else
-    require(elements == checked_product(parent), "tensor '{}' ({}) is a view of '{}' ({})", t.name,
-            to_string(shape), model.tensors[t.parent].name, to_string(parent));
+    require(checked_product(shape) == checked_product(parent), "tensor '{}' ({}) is a view of '{}' ({})",
+            t.name, to_string(shape), model.tensors[t.parent].name, to_string(parent));
   return shape;
 }
 

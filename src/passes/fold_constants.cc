@@ -9,6 +9,13 @@ kernels::GenericFunction maker_of(const Node& node) {
   return node.domain.empty() ? kernels::find_maker(node.op) : nullptr;
 }
 
+bool larger(const Shape& shape, DType dtype, int64_t max_bytes) {
+  int64_t count = 1;
+  for (int64_t d : shape)
+    if (__builtin_mul_overflow(count, d, &count)) return true;
+  return count > max_bytes || dtype_bytes(dtype, count) > max_bytes;
+}
+
 bool foldable(const Graph& graph, const Node& node, const OpDef& op, int64_t max_bytes) {
   if (op.run == nullptr || node.is("DequantizeLinear") || node.outputs.empty()) return false;
   for (ValueId v : node.inputs)
@@ -21,7 +28,7 @@ bool foldable(const Graph& graph, const Node& node, const OpDef& op, int64_t max
       if (maker_of(node) == nullptr) return false;
       continue;  // decided by the constants, of which it is a choice
     }
-    if (dtype_bytes(*value.dtype, checked_product(evaluate(*value.shape))) > max_bytes) return false;
+    if (larger(evaluate(*value.shape), *value.dtype, max_bytes)) return false;
   }
   return true;
 }
