@@ -103,6 +103,15 @@ def layer_of(model, q):
     return " < ".join(found) or "input"
 
 
+def along_axis(scale, quantize, rank):
+    """One scale, or one per channel as an array that broadcasts."""
+    if scale.size == 1:
+        return scale
+    shape = [1] * rank
+    shape[next((a.i for a in quantize.attribute if a.name == "axis"), 1)] = scale.size
+    return scale.reshape(shape)
+
+
 def check(bench, label, path, name, float_bias=False):
     model = onnx.load(path)
     onnx.checker.check_model(model, full_check=True)
@@ -123,7 +132,7 @@ def check(bench, label, path, name, float_bias=False):
         expected = common.outputs_of(reference, arrays)
         found = bench.octet_outputs(cut_path, arrays)
         for output, value in expected.items():
-            scale = scales[outputs[output].input[1]]
+            scale = along_axis(scales[outputs[output].input[1]], outputs[output], value.ndim)
             steps = np.abs(np.rint(found[output] / scale) - np.rint(value / scale)).astype(np.int64)
             total = totals[output]
             total[0] += int((steps > 0).sum())
