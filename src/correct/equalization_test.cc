@@ -6,9 +6,8 @@
 #include <random>
 
 #include "build/build.h"
-#include "engine/engine.h"
+#include "correct/test_noise.h"
 #include "passes/quantize.h"
-#include "passes/test_net.h"
 
 namespace octet {
 namespace {
@@ -117,15 +116,7 @@ TEST(Equalization, TheEngineRunsCapsInIntegers) {
   const engine::Engine engine(build_engine(q));
   for (const engine::StepDef& step : engine.model().steps) EXPECT_NE(step.kind, "binary_f32");
   const Tensor x = random_floats({1, 3, 12, 12}, -3, 3, 5);
-  engine::Context context(engine, engine::default_options());
-  context.run(std::vector<Tensor>{x});
-  const Tensor expected = testing::run(q, x), &found = context.output(0);
-  double noise = 0, signal = 0;
-  for (int64_t i = 0; i < expected.count(); ++i) {
-    noise += std::pow(expected.as<float>()[i] - found.as<float>()[i], 2);
-    signal += std::pow(expected.as<float>()[i], 2);
-  }
-  EXPECT_LT(noise, 1e-4 * signal);  // roundings that fall the other way
+  EXPECT_LT(testing::engine_noise(engine, q, x), 1e-4);
 }
 
 TEST(Equalization, LeavesWhatOthersReadAsItIs) {

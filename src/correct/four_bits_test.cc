@@ -7,9 +7,8 @@
 
 #include "build/build.h"
 #include "correct/rounding.h"
-#include "engine/engine.h"
+#include "correct/test_noise.h"
 #include "passes/quantize.h"
-#include "passes/test_net.h"
 
 namespace octet {
 namespace {
@@ -90,15 +89,7 @@ TEST(FourBits, TheEngineComputesWhatTheGraphSays) {
   const engine::Engine engine(build_engine(q));
   for (const engine::StepDef& step : engine.model().steps) EXPECT_NE(step.kind, "conv_f32");
   const Tensor x = random_floats({1, 3, 8, 8}, -2, 2, 5);
-  engine::Context context(engine, engine::default_options());
-  context.run(std::vector<Tensor>{x});
-  const Tensor expected = testing::run(q, x), &found = context.output(0);
-  double noise = 0, signal = 0;
-  for (int64_t i = 0; i < expected.count(); ++i) {
-    noise += std::pow(expected.as<float>()[i] - found.as<float>()[i], 2);
-    signal += std::pow(expected.as<float>()[i], 2);
-  }
-  EXPECT_LT(noise, 1e-3 * signal);  // roundings that fall the other way
+  EXPECT_LT(testing::engine_noise(engine, q, x), 1e-3);
 }
 
 }  // namespace

@@ -13,14 +13,6 @@ namespace {
 
 using namespace testing;
 
-void expect_same_function(const Graph& a, const Graph& b, double tolerance = 2e-5) {
-  const Tensor x = random_floats(evaluate(*a.value(a.inputs()[0]).shape), -4, 4, 77);
-  const auto p = to_float(run(a, x)), q = to_float(run(b, x));
-  ASSERT_EQ(p.size(), q.size());
-  for (size_t i = 0; i < p.size(); ++i)
-    ASSERT_NEAR(p[i], q[i], tolerance * std::max(1.0f, std::abs(p[i]))) << i;
-}
-
 using Make = std::function<ValueId(Net&, ValueId)>;
 struct Spelling {
   const char* what;

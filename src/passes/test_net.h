@@ -1,6 +1,10 @@
 // Shared by tests of passes: small graphs built node by node, and what they compute.
 #pragma once
 
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
 #include <map>
 #include <random>
 #include <string>
@@ -78,6 +82,14 @@ inline Tensor run(const Graph& graph, const Tensor& input) {
     for (size_t i = 0; i < out.size(); ++i) values[node.outputs[i]] = out[i];
   }
   return values.at(graph.outputs()[0]);
+}
+
+inline void expect_same_function(const Graph& a, const Graph& b, double tolerance = 1e-5) {
+  const Tensor x = random_floats(evaluate(*a.value(a.inputs()[0]).shape), -4, 4, 77);
+  const auto p = to_float(run(a, x)), q = to_float(run(b, x));
+  ASSERT_EQ(p.size(), q.size());
+  for (size_t i = 0; i < p.size(); ++i)
+    ASSERT_NEAR(p[i], q[i], tolerance * std::max(1.0f, std::abs(p[i]))) << i;
 }
 
 inline std::vector<std::string> ops_of(const Graph& g) {

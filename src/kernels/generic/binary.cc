@@ -164,6 +164,10 @@ void run_mod(const Attributes& attributes, Inputs inputs, Outputs outputs) {
   });
 }
 
+void run_sum(const Attributes&, Inputs inputs, Outputs outputs) {
+  variadic(inputs, outputs, AddOp());
+}
+
 void run_max(const Attributes&, Inputs inputs, Outputs outputs) {
   variadic(inputs, outputs, []<typename T>(T a, T b) { return a > b || not_a_number(a) ? a : b; });
 }

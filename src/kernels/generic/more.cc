@@ -102,23 +102,6 @@ void run_is_inf(const Attributes& attributes, Inputs inputs, Outputs outputs) {
   map_to_bool(inputs, outputs, [=](double x) { return std::isinf(x) && (x > 0 ? positive : negative); });
 }
 
-void run_sum(const Attributes&, Inputs inputs, Outputs outputs) {
-  expect_arity(inputs, 1, SIZE_MAX, outputs);
-  Tensor& y = outputs[0];
-  std::vector<const Tensor*> all;
-  for (size_t i = 0; i < inputs.size(); ++i) {
-    expect_dtype(input(inputs, i), y.dtype());
-    all.push_back(&inputs[i]);
-  }
-  expect_shape(y, broadcast_shape(all));
-  visit_float(y.dtype(), [&](auto type) {
-    using T = typename decltype(type)::type;
-    broadcast_binary<T, T, T>(inputs[0], y, y, [](T a, T) { return a; });
-    for (size_t i = 1; i < inputs.size(); ++i)
-      broadcast_binary<T, T, T>(y, inputs[i], y, [](T a, T b) { return a + b; });
-  });
-}
-
 void run_mean(const Attributes& attributes, Inputs inputs, Outputs outputs) {
   run_sum(attributes, inputs, outputs);
   visit_float(outputs[0].dtype(), [&](auto type) {
