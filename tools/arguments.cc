@@ -5,10 +5,21 @@
 #include <charconv>
 
 #include "common.h"
-#include "data/preprocess.h"
+#include "quant/range/range.h"
 #include "tensor/tensor.h"
 
 namespace octet::tools {
+namespace {
+
+const std::vector<std::string> kStages{"equalization", "absorption", "bias-correction", "gptq", "refit"};
+
+std::vector<std::string> method_names() {
+  std::vector<std::string> names;
+  for (RangeMethod method : kRangeMethods) names.emplace_back(range_method_name(method));
+  return names;
+}
+
+}  // namespace
 
 void CommonArguments::add(CLI::App& app, bool with_threads) {
   app.add_flag("--json", json, "print one JSON object and nothing else to standard output");
@@ -31,43 +42,78 @@ RunnerOptions CommonArguments::runner(Progress& progress, std::string label) con
   return {threads, &progress, std::move(label)};
 }
 
-void DataArguments::add(CLI::App& app, bool required) {
-  app.add_option("--data", data, "folder of images, .txt list, .npy or .npz arrays")
+void add_options(CLI::App& app, DataArguments& a, bool required) {
+  app.add_option("--data", a.data, "folder of images, .txt list, .npy or .npz arrays")
       ->required(required)
       ->type_name("PATH");
-  app.add_option("--preprocess", preprocess,
+  app.add_option("--preprocess", a.preprocess,
                  "how an image becomes a tensor, e.g. \"short=256 crop=224 rgb mean=127.5 std=127.5\"; steps "
                  "short= stretch= crop= letterbox= multiple= interp= rgb bgr gray mean= std= scale=. "
                  "Default: what the "
                  "model or engine has stored")
       ->type_name("STEPS");
-  app.add_option("--limit", limit, "use the first N samples")
+  app.add_option("--limit", a.limit, "use the first N samples")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 40))
       ->type_name("N");
-  app.add_flag("--skip-bad-images", skip_bad, "go on without images that cannot be read, and count them");
+  app.add_flag("--skip-bad-images", a.skip_bad, "go on without images that cannot be read, and count them");
 }
 
-std::optional<std::string> DataArguments::choose_preprocess(
-    std::initializer_list<const Metadata*> stored) const {
-  std::optional<std::string> found;
-  for (const Metadata* metadata : stored) {
-    const auto entry = metadata->find(kPreprocessKey);
-    if (!found && entry != metadata->end() && !entry->second.empty())
-      found = Preprocess::parse(entry->second).text();
-  }
-  if (!preprocess) return found;
-  const std::string given = Preprocess::parse(*preprocess).text();
-  if (found && *found != given)
-    note(fmt::format("--preprocess \"{}\" differs from the stored \"{}\"", given, *found));
-  return given;
+void add_options(CLI::App& app, QuantizationArguments& a, bool whole) {
+  app.add_option("--method", a.method, "how ranges are chosen")
+      ->check(CLI::IsMember(method_names()))
+      ->capture_default_str();
+  app.add_option("--percentile", a.percentile, "percent of values inside the range, for --method percentile")
+      ->check(CLI::Range(50.0, 100.0))
+      ->capture_default_str();
+  app.add_option("--target", a.target, "what the result is for: octet, tensorrt or onnxruntime")
+      ->check(CLI::IsMember({"octet", "tensorrt", "onnxruntime"}))
+      ->capture_default_str();
+  const auto names = [&](const std::string& flag, std::vector<std::string>& list, const std::string& help) {
+    app.add_option(flag, list, help)->allow_extra_args(false)->type_name("NODE");
+  };
+  names("--include", a.include, "quantize only nodes of this name or operator type; may be repeated");
+  names("--exclude", a.exclude, "leave nodes of this name or operator type in float; may be repeated");
+  if (!whole) return;
+  app.add_option("--activation-scales", a.activation_scales,
+                 "one scale per activation tensor, or one per channel wherever that helps; auto: per channel "
+                 "where it gains 6 dB or more and the target takes it")
+      ->check(CLI::IsMember({"auto", "tensor", "channel"}))
+      ->capture_default_str();
+  app.add_option(
+         "--activations", a.activations,
+         "float: only weights and embeddings become 8 bits, which makes the file a quarter; layers compute "
+         "in float")
+      ->check(CLI::IsMember({"int8", "float"}))
+      ->capture_default_str();
+  app.add_option(
+         "--weights", a.weights,
+         "int4: weights of 4 bits, except in the first and the last layers and in depthwise ones; the "
+         "engine multiplies them as 8 bits")
+      ->check(CLI::IsMember({"int8", "int4"}))
+      ->capture_default_str();
+  app.add_flag("--weights-per-tensor", a.weights_per_tensor,
+               "one scale per weight tensor, not per channel; the channels are equalized before");
+  app.add_flag("--input-bytes", a.input_bytes,
+               "the model takes images as uint8 [N,C,H,W], before mean, std and scale of the preprocessing");
+  app.add_flag("--quantize-outputs", a.quantize_outputs,
+               "the network's outputs are 8-bit too, for build --int8-only");
 }
 
-std::unique_ptr<Dataset> DataArguments::open(const std::optional<std::string>& chosen, int64_t most) const {
-  DataOptions options;
-  options.preprocess = chosen;
-  options.skip_bad = skip_bad;
-  options.limit = limit > 0 && most > 0 ? std::min(limit, most) : std::max(limit, most);
-  return open_data(data, options);
+void add_options(CLI::App& app, EffortArguments& a) {
+  app.add_option("--effort", a.effort,
+                 "fast: biases by a formula, no report on each layer; default: each layer refitted, rounded "
+                 "and its bias matched behind its activation; best: the best of up to eight ways")
+      ->check(CLI::IsMember({"fast", "default", "best"}))
+      ->capture_default_str();
+  app.add_option("--skip", a.skip,
+                 "leave out stages, e.g. gptq,refit: any of equalization and absorption (of weights with one "
+                 "scale per "
+                 "tensor), bias-correction, gptq, refit")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->check(CLI::IsMember(kStages))
+      ->type_name("STAGE,...");
+  app.add_flag("!--no-bias-correction", a.bias_correction, "the same as --skip bias-correction");
 }
 
 int64_t parse_size(const std::string& text) {

@@ -10,15 +10,14 @@
 
 #include "base/progress.h"
 #include "calibrate/dataset_runner.h"
-#include "data/dataset.h"
+#include "pipeline/calibration.h"
+#include "pipeline/recipe.h"
 
 namespace CLI {
 class App;
 }
 
 namespace octet::tools {
-
-using Metadata = std::map<std::string, std::string>;
 
 struct CommonArguments {
   bool json = false;
@@ -34,20 +33,11 @@ struct CommonArguments {
   std::string memory_limit_;
 };
 
-struct DataArguments {
-  std::string data;
-  std::optional<std::string> preprocess;
-  int64_t limit = 0;
-  bool skip_bad = false;
-
-  void add(CLI::App& app, bool required);
-
-  // The canonical preprocessing: --preprocess, or else what the first of these has stored. A note when both
-  // are there and differ.
-  std::optional<std::string> choose_preprocess(std::initializer_list<const Metadata*> stored) const;
-  // `most` above 0 limits the samples further.
-  std::unique_ptr<Dataset> open(const std::optional<std::string>& chosen, int64_t most = 0) const;
-};
+void add_options(CLI::App& app, DataArguments& a, bool required);
+// Not `whole`: calibrate has no use for the options on the form of the result.
+void add_options(CLI::App& app, QuantizationArguments& a, bool whole);
+// --effort and --skip.
+void add_options(CLI::App& app, EffortArguments& a);
 
 // "4G", "500M", "1000": bytes. Throws UsageError.
 int64_t parse_size(const std::string& text);

@@ -1,12 +1,13 @@
 // octet calibrate: only the calibration table.
 #include <CLI/CLI.hpp>
 
+#include "arguments.h"
 #include "base/file.h"
 #include "build/build.h"
 #include "calibrate/tensorrt_cache.h"
-#include "calibration.h"
 #include "command.h"
 #include "common.h"
+#include "pipeline/calibration.h"
 
 namespace octet::tools {
 namespace {
@@ -45,7 +46,8 @@ void run(const Arguments& arguments) {
   FloatModel model = load_float_model(arguments.model);
   const QuantizeOptions options = arguments.quantization.options();
   const Placement placement = place(model.graph, options);
-  const std::optional<std::string> preprocess = arguments.data.choose_preprocess({&model.graph.metadata});
+  const std::optional<std::string> preprocess =
+      arguments.data.choose_preprocess({&model.graph.metadata}, terminal_log());
   const auto data = arguments.data.open(preprocess);
   const engine::Engine engine(build_engine(model.graph));
   const auto progress = terminal_progress(true);
@@ -90,8 +92,8 @@ Command add_calibrate(CLI::App& root) {
                   "calibrators write it, with the scales of --target tensorrt")
       ->check(CLI::IsMember({"octet", "tensorrt"}))
       ->capture_default_str();
-  arguments->data.add(*app, /*required=*/true);
-  arguments->quantization.add(*app, /*whole=*/false);
+  add_options(*app, arguments->data, /*required=*/true);
+  add_options(*app, arguments->quantization, /*whole=*/false);
   arguments->common.add(*app);
   app->footer(
       "Example:\n  octet calibrate demo/model.onnx --data demo/images/calib \\\n"

@@ -1,7 +1,5 @@
 #include "common.h"
 
-#include <xxhash.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
@@ -9,7 +7,6 @@
 #include <system_error>
 
 #include "base/file.h"
-#include "base/pages.h"
 #include "build/build.h"
 #include "onnx/onnx.h"
 
@@ -36,6 +33,13 @@ void note(std::string_view text) {
 
 void warn(std::string_view text) {
   fmt::print(stderr, "warning: {}\n", text);
+}
+
+Log terminal_log() {
+  return [](Severity severity, std::string_view text) {
+    if (severity == Severity::kInfo) note(text);
+    if (severity <= Severity::kWarning) warn(text);
+  };
 }
 
 namespace {
@@ -80,20 +84,8 @@ std::string size_text(int64_t bytes) {
   return bytes < 10'000'000'000 ? fmt::format("{:.1f} MB", size / 1e6) : fmt::format("{:.1f} GB", size / 1e9);
 }
 
-std::string db_text(const std::optional<double>& sqnr) {
-  return sqnr ? fmt::format("{:.2f} dB", *sqnr) : "identical";
-}
-
 Json db_json(const std::optional<double>& sqnr) {
   return sqnr ? Json(*sqnr) : Json(nullptr);
-}
-
-std::string hash_text(uint64_t hash) {
-  return fmt::format("{:016x}", hash);
-}
-
-std::string plural(int64_t count, std::string_view noun) {
-  return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s");
 }
 
 void warn_skipped(const std::vector<SkippedSample>& skipped) {
@@ -106,32 +98,6 @@ Json skipped_json(const std::vector<SkippedSample>& skipped) {
   Json list = Json::array();
   for (const SkippedSample& s : skipped) list.push_back({{"name", s.name}, {"reason", s.reason}});
   return list;
-}
-
-FileKind file_kind(const std::filesystem::path& path) {
-  const MappedFile file(path);
-  if (file.bytes().empty()) fail(ErrorCode::kBadFile, "'{}' is empty", path.string());
-  if (engine::is_engine_file(path)) return FileKind::kEngine;
-  // No ONNX model begins with a brace: it would be the start of a group, which protobuf gave up.
-  return file.bytes()[0] == std::byte{'{'} ? FileKind::kTable : FileKind::kModel;
-}
-
-uint64_t file_hash(const std::filesystem::path& path) {
-  return content_hash(MappedFile(path));
-}
-
-uint64_t content_hash(const MappedFile& file) {
-  constexpr size_t kPart = size_t{64} << 20;  // of which the memory is given back
-  const std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t*)> state(XXH3_createState(),
-                                                                              XXH3_freeState);
-  XXH3_64bits_reset(state.get());
-  for (auto rest = file.bytes(); !rest.empty();) {
-    const auto part = rest.first(std::min(kPart, rest.size()));
-    XXH3_64bits_update(state.get(), part.data(), part.size());
-    drop_pages(part);
-    rest = rest.subspan(part.size());
-  }
-  return XXH3_64bits_digest(state.get());
 }
 
 engine::Engine open_engine(const std::filesystem::path& path, bool deterministic) {
@@ -159,17 +125,6 @@ void check_writable(const std::filesystem::path& output,
   }
   const HoldSignals hold;
   const AtomicFile probe(output);
-}
-
-HoldSignals::HoldSignals() {
-  sigset_t held;
-  sigemptyset(&held);
-  for (int signal : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&held, signal);
-  pthread_sigmask(SIG_BLOCK, &held, &before_);
-}
-
-HoldSignals::~HoldSignals() {
-  pthread_sigmask(SIG_SETMASK, &before_, nullptr);
 }
 
 }  // namespace octet::tools

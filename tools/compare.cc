@@ -58,7 +58,8 @@ void print_text(const Comparison& comparison, bool verbose) {
 
 void run(const Arguments& arguments) {
   const engine::Engine a = open_engine(arguments.a), b = open_engine(arguments.b);
-  const auto preprocess = arguments.data.choose_preprocess({&b.model().metadata, &a.model().metadata});
+  const auto preprocess =
+      arguments.data.choose_preprocess({&b.model().metadata, &a.model().metadata}, terminal_log());
   const auto data = arguments.data.open(preprocess);
   const auto progress = terminal_progress(true);
   const Comparison comparison = compare_engines(a, b, *data, arguments.common.runner(*progress, "comparing"));
@@ -79,7 +80,7 @@ Command add_compare(CLI::App& root) {
   const auto arguments = std::make_shared<Arguments>();
   app->add_option("A", arguments->a, "reference: engine or ONNX model")->required();
   app->add_option("B", arguments->b, "what is compared with it: engine or ONNX model")->required();
-  arguments->data.add(*app, /*required=*/true);
+  add_options(*app, arguments->data, /*required=*/true);
   app->add_flag("--verbose", arguments->verbose, "show every layer, not only the worst");
   arguments->common.add(*app);
   app->footer(

@@ -68,7 +68,8 @@ void run(const Arguments& arguments) {
     reference = open_engine(arguments.reference, arguments.common.deterministic);
     reference_metadata = reference->model().metadata;
   }
-  const auto preprocess = arguments.data.choose_preprocess({&engine.model().metadata, &reference_metadata});
+  const auto preprocess =
+      arguments.data.choose_preprocess({&engine.model().metadata, &reference_metadata}, terminal_log());
   const auto data = arguments.data.open(preprocess);
   std::vector<int64_t> classes;
   if (!labels.empty()) classes = match_labels(*data, labels);
@@ -90,7 +91,7 @@ Command add_eval(CLI::App& root) {
       "eval", "Measure accuracy over labelled data, and agreement with a reference model.");
   const auto arguments = std::make_shared<Arguments>();
   app->add_option("MODEL", arguments->engine, "engine or ONNX model")->required();
-  arguments->data.add(*app, /*required=*/true);
+  add_options(*app, arguments->data, /*required=*/true);
   app->add_option("--labels", arguments->labels, "lines of: file class-number")->type_name("FILE");
   app->add_option("--class-offset", arguments->class_offset,
                   "index in the output of class 0, e.g. 1 where index 0 is background")

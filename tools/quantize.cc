@@ -1,17 +1,23 @@
 // octet quantize: calibrate, quantize, write Q/DQ ONNX, say what it cost.
 #include <CLI/CLI.hpp>
 
+#include "arguments.h"
 #include "command.h"
 #include "common.h"
 #include "data/preprocess.h"
 #include "onnx/onnx.h"
 #include "ops/op_def.h"
-#include "quantize_pipeline.h"
+#include "pipeline/quantize_pipeline.h"
+#include "quantize_report.h"
 
 namespace octet::tools {
 namespace {
 
-using Arguments = QuantizeArguments;
+// With what only the command has.
+struct Arguments : QuantizeArguments {
+  CommonArguments common;
+  bool verbose = false;
+};
 
 void check_arguments(const Arguments& arguments) {
   const QuantizationArguments& q = arguments.quantization;
@@ -123,7 +129,7 @@ void run(const Arguments& arguments) {
           fmt::format("'{}.data' holds the model's weights: give the result another name", arguments.output));
   }
   const auto progress = terminal_progress(true);
-  const Quantized result = quantize(arguments, model, *progress);
+  const Quantized result = quantize(arguments, model, *progress, terminal_log());
   if (!result.written) write_quantized(arguments, result);
 
   warn_skipped(result.calibrated.skipped);
@@ -145,8 +151,8 @@ Command add_quantize(CLI::App& root) {
   const auto a = std::make_shared<Arguments>();
   app->add_option("MODEL", a->model, "float ONNX model")->required();
   app->add_option("-o,--output", a->output, "the quantized ONNX model")->required()->type_name("OUT.onnx");
-  a->data.add(*app, /*required=*/false);
-  a->quantization.add(*app, /*whole=*/true);
+  add_options(*app, a->data, /*required=*/false);
+  add_options(*app, a->quantization, /*whole=*/true);
   app->add_option("--table", a->table,
                   "take the ranges from this calibration table or TensorRT cache; --data is then only for "
                   "correcting biases and for the report")
@@ -157,7 +163,7 @@ Command add_quantize(CLI::App& root) {
   app->add_flag("--dynamic", a->dynamic,
                 "write DynamicQuantizeLinear and MatMulInteger: 8-bit products whose activations get their "
                 "scales at run time; needs no data");
-  a->effort.add(*app);
+  add_options(*app, a->effort);
   app->add_flag("--verbose", a->verbose, "report on every layer, not only on the worst");
   a->common.add(*app);
   app->footer(
@@ -165,6 +171,7 @@ Command add_quantize(CLI::App& root) {
       "      --preprocess \"short=64 crop=64 rgb mean=127.5 std=127.5\" -o model.int8.onnx");
   return {app, [app, a] {
             a->method_given = app->count("--method") > 0;
+            a->threads = a->common.threads;
             run(*a);
           }};
 }

@@ -1,87 +1,41 @@
 #include "quantize_report.h"
 
 #include <algorithm>
-#include <set>
 
 namespace octet::tools {
 namespace {
 
 constexpr size_t kShown = 15;
-constexpr size_t kBlamed = 5;
-constexpr double kPoor = 15;  // decibels at the outputs, below which results are hardly usable
 
-double quality(const LayerReport& layer) {
-  if (!layer.compared) return 1e10;
-  return layer.sums.sqnr_db().value_or(1e9);
+struct StageGain {
+  int layers = 0;
+  double gain_db = 0;  // sum over all layers
+};
+struct StageGains {
+  StageGain gptq, refit, bias;
+  int undone = 0;
+  int64_t too_wide = 0;
+  double layers = 1;
+};
+
+StageGains gains_of(const SequentialReport& report) {
+  StageGains gains;
+  gains.layers = std::max<double>(1, static_cast<double>(report.layers.size()));
+  for (const LayerCorrection& l : report.layers) {
+    StageGain& rounding = l.rounding == "gptq" ? gains.gptq : gains.refit;
+    if (l.rounding != "nearest") {
+      ++rounding.layers;
+      rounding.gain_db += l.rounded_db - l.before_db;
+    }
+    gains.bias.layers += l.bias;
+    gains.bias.gain_db += l.after_db - l.rounded_db;
+    gains.undone += l.undone;
+    gains.too_wide += l.too_wide;
+  }
+  return gains;
 }
 
 }  // namespace
-
-QuantizeReport make_report(const Graph& graph, const std::vector<QuantizedLayer>& layers,
-                           const Comparison& comparison) {
-  QuantizeReport report;
-  report.outputs = comparison.outputs;
-  report.samples = comparison.samples;
-  for (const LayerComparison& output : comparison.outputs) report.all_outputs += output.sums;
-  std::map<std::string, const QuantizedLayer*> by_value;
-  for (const QuantizedLayer& layer : layers) by_value.emplace(layer.output, &layer);
-  for (const LayerComparison& found : comparison.layers) {
-    LayerReport layer{found.name, found.name, "", found.precision, found.sums, true};
-    if (const auto known = by_value.find(found.name); known != by_value.end()) {
-      layer.name = known->second->node;
-      layer.op = known->second->op;
-      by_value.erase(known);
-    } else if (const auto value = graph.find_value(found.name)) {
-      if (const Node* node = graph.producer(*value)) {
-        layer.name = node->name;
-        layer.op = node->op;
-      }
-    }
-    report.layers.push_back(std::move(layer));
-  }
-  for (const QuantizedLayer& layer : layers)
-    if (by_value.count(layer.output))
-      report.layers.push_back({layer.node, layer.output, layer.op, "int8", {}});
-  std::stable_sort(report.layers.begin(), report.layers.end(),
-                   [](const LayerReport& a, const LayerReport& b) { return quality(a) < quality(b); });
-  return report;
-}
-
-std::vector<FloatNode> float_nodes(const Graph& graph, const Placement& placement,
-                                   const engine::Model* quantized) {
-  std::vector<FloatNode> nodes;
-  std::set<std::string> named;
-  for (const auto& [id, reason] : placement.left_out) {
-    nodes.push_back({graph.node(id).name, graph.node(id).op, reason});
-    named.insert(graph.node(id).name);
-  }
-  if (quantized == nullptr) return nodes;
-  for (const engine::StepDef& step : quantized->steps) {
-    if (step.precision == "int8" || step.reason.empty() || !named.insert(step.name).second) continue;
-    const auto id = graph.find_node(step.name);
-    nodes.push_back({step.name, id ? graph.node(*id).op : step.kind, step.reason});
-  }
-  return nodes;
-}
-
-std::vector<std::string> quality_warnings(const QuantizeReport& report) {
-  std::vector<std::string> warnings;
-  const auto sqnr = report.all_outputs.sqnr_db();
-  if (sqnr && *sqnr < kPoor) {
-    std::string blamed;
-    for (size_t i = 0; i < std::min(kBlamed, report.layers.size()); ++i)
-      if (report.layers[i].compared)
-        blamed += fmt::format("{}'{}' ({})", blamed.empty() ? "" : ", ", report.layers[i].name,
-                              db_text(report.layers[i].sums.sqnr_db()));
-    warnings.push_back(fmt::format("the result is poor: the outputs keep only {}; the worst layers are {}",
-                                   db_text(sqnr), blamed));
-  }
-  for (const LayerComparison& output : report.outputs)
-    if (output.sums.not_finite > 0)
-      warnings.push_back(fmt::format("output '{}': {} are NaN or infinite", output.name,
-                                     plural(output.sums.not_finite, "value")));
-  return warnings;
-}
 
 std::string scales_text(const ChosenParams& scales, bool verbose) {
   if (scales.choices.empty())
@@ -148,6 +102,55 @@ Json outputs_json(const std::vector<LayerComparison>& outputs) {
   for (const LayerComparison& o : outputs)
     object[o.name] = {{"sqnr_db", db_json(o.sums.sqnr_db())}, {"cosine", o.sums.cosine()}};
   return object;
+}
+
+std::string corrections_text(const RecipeResult& result) {
+  std::string text;
+  for (const TriedRecipe& t : result.tried)
+    text += fmt::format("  tried: {}: {} on held-back samples\n", t.name, db_text(t.sqnr_db));
+  if (!result.sequential) return text;
+  const StageGains g = gains_of(*result.sequential);
+  text += fmt::format(
+      "corrected over {}: gptq in {} of {} ({:+.2f} dB a layer), refit and gptq in {} ({:+.2f} dB), bias in "
+      "{} "
+      "({:+.2f} dB); undone where held-back samples became worse: {}\n",
+      plural(result.sequential->samples, "sample"), g.gptq.layers,
+      plural(static_cast<int64_t>(result.sequential->layers.size()), "layer"), g.gptq.gain_db / g.layers,
+      g.refit.layers, g.refit.gain_db / g.layers, g.bias.layers, g.bias.gain_db / g.layers, g.undone);
+  if (g.too_wide > 0) text += fmt::format("  too wide for gptq and refit: {}\n", plural(g.too_wide, "layer"));
+  if (result.sequential->left_out > 0)
+    text += fmt::format("  not used: {} of rare shapes\n", plural(result.sequential->left_out, "sample"));
+  return text;
+}
+
+Json corrections_json(const RecipeResult& result) {
+  Json json = Json::object();
+  if (!result.tried.empty()) {
+    json["tried"] = Json::array();
+    for (const TriedRecipe& t : result.tried)
+      json["tried"].push_back({{"recipe", t.name}, {"sqnr_db", db_json(t.sqnr_db)}});
+  }
+  if (!result.sequential) return json;
+  const StageGains g = gains_of(*result.sequential);
+  const auto stage = [&](const StageGain& s) {
+    return Json{{"layers", s.layers}, {"mean_gain_db", s.gain_db / g.layers}};
+  };
+  json["samples"] = result.sequential->samples;
+  json["shapes"] = result.sequential->shapes;
+  json["left_out"] = result.sequential->left_out;
+  json["stages"] = {{"gptq", stage(g.gptq)}, {"refit", stage(g.refit)}, {"bias-correction", stage(g.bias)}};
+  json["undone"] = g.undone;
+  json["layers"] = Json::array();
+  for (const LayerCorrection& l : result.sequential->layers)
+    json["layers"].push_back({{"name", l.node},
+                              {"rounding", l.rounding},
+                              {"bias", l.bias},
+                              {"too_wide", l.too_wide},
+                              {"undone", l.undone},
+                              {"before_db", l.before_db},
+                              {"rounded_db", l.rounded_db},
+                              {"after_db", l.after_db}});
+  return json;
 }
 
 }  // namespace octet::tools

@@ -1,4 +1,4 @@
-// What quantization cost, layer by layer.
+// What quantization did and cost, for people and as JSON.
 #pragma once
 
 #include <string>
@@ -6,41 +6,11 @@
 
 #include "calibrate/channel_scales.h"
 #include "common.h"
-#include "graph/graph.h"
-#include "passes/quantize.h"
+#include "pipeline/quantize_report.h"
+#include "pipeline/recipe.h"
 #include "report/compare.h"
 
 namespace octet::tools {
-
-struct LayerReport {
-  std::string name;   // of the node, or of the value where no node is known
-  std::string value;  // that it makes
-  std::string op;
-  std::string precision;  // of the step that makes it in the quantized engine
-  PairSums sums;
-  bool compared = false;  // false: both engines have no such value in common
-};
-
-struct QuantizeReport {
-  std::vector<LayerReport> layers;  // worst first
-  std::vector<LayerComparison> outputs;
-  PairSums all_outputs;
-  int64_t samples = 0;
-};
-
-// `graph` is the float one, `layers` what insert_qdq did to it.
-QuantizeReport make_report(const Graph& graph, const std::vector<QuantizedLayer>& layers,
-                           const Comparison& comparison);
-
-// A node that runs in float although it might not, and why.
-struct FloatNode {
-  std::string node, op, reason;
-};
-std::vector<FloatNode> float_nodes(const Graph& graph, const Placement& placement,
-                                   const engine::Model* quantized);
-
-// What the user should know: poor outputs and the layers to blame.
-std::vector<std::string> quality_warnings(const QuantizeReport& report);
 
 // Which tensors have a scale per channel, or would gain by it, and how much.
 std::string scales_text(const ChosenParams& scales, bool verbose);
@@ -49,5 +19,9 @@ Json scales_json(const ChosenParams& scales);
 std::string report_text(const QuantizeReport& report, bool verbose);
 Json layers_json(const QuantizeReport& report);
 Json outputs_json(const std::vector<LayerComparison>& outputs);
+
+// What the corrections did.
+std::string corrections_text(const RecipeResult& result);
+Json corrections_json(const RecipeResult& result);
 
 }  // namespace octet::tools

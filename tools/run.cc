@@ -102,7 +102,7 @@ Result run_once(const Arguments& arguments, const engine::Engine& engine) {
 }
 
 Result run_data(const Arguments& arguments, const engine::Engine& engine) {
-  const auto preprocess = arguments.data.choose_preprocess({&engine.model().metadata});
+  const auto preprocess = arguments.data.choose_preprocess({&engine.model().metadata}, terminal_log());
   const auto data = arguments.data.open(preprocess);
   const auto progress = terminal_progress(true);
   DatasetRunner runner(engine, *data, arguments.common.runner(*progress, "running"));
@@ -220,7 +220,7 @@ Command add_run(CLI::App& root) {
          "outputs differ in shape OUTPUT.000000.npy and so on, one for each line)")
       ->required()
       ->type_name("DIR");
-  arguments->data.add(*app, /*required=*/false);
+  add_options(*app, arguments->data, /*required=*/false);
   arguments->common.add(*app);
   arguments->common.add_deterministic(*app);
   app->footer(

@@ -5,7 +5,7 @@
 #include "calibrate/tensorrt_cache.h"
 #include "data/preprocess.h"
 #include "onnx/onnx.h"
-#include "quantize_pipeline.h"
+#include "pipeline/quantize_pipeline.h"
 #include "trtexec.h"
 
 namespace octet::tools {
@@ -115,7 +115,7 @@ Graph quantized(const TrtexecOptions& options) {
   FloatModel model = load_float_model(options.onnx);
   arguments.data.preprocess = options.preprocess;
   if (arguments.table.empty() && !options.preprocess &&
-      !arguments.data.choose_preprocess({&model.graph.metadata})) {
+      !arguments.data.choose_preprocess({&model.graph.metadata}, terminal_log())) {
     arguments.data.preprocess = classic_preprocess(options, model.graph);
     if (arguments.data.preprocess)
       trtexec_log(
@@ -129,7 +129,7 @@ Graph quantized(const TrtexecOptions& options) {
       arguments.quantization.exclude = float_layers(options, model.graph);
   }
   const auto progress = terminal_progress(true);
-  Quantized result = quantize(arguments, model, *progress);
+  Quantized result = quantize(arguments, model, *progress, terminal_log());
   warn_skipped(result.calibrated.skipped);
   for (const std::string& problem : result.calibrated.problems) warn(problem);
   const auto layers = static_cast<int64_t>(result.done.layers.size());

@@ -30,6 +30,7 @@ LINKS = {
     "correct": ["calibrate"],
     "train": ["correct"],
     "report": ["correct"],
+    "pipeline": ["report", "onnx"],
 }
 SUFFIXES = {".cc", ".h", ".inc", ".cu", ".cuh"}
 INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"')

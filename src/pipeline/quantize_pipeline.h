@@ -1,27 +1,27 @@
-// From a float model to a quantized one with a report, as `quantize` and `trtexec` do it.
+// From a float model to a quantized one with a report, as the command, the library and the Python module do
+// it.
 #pragma once
 
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "calibration.h"
-#include "common.h"
 #include "correct/equalization.h"
-#include "quantize_report.h"
-#include "recipe.h"
+#include "octet/log.h"
+#include "pipeline/calibration.h"
+#include "pipeline/quantize_report.h"
+#include "pipeline/recipe.h"
 
-namespace octet::tools {
+namespace octet {
 
 // What the user asked for. Without data and table, made-up samples stand in for data.
 struct QuantizeArguments {
-  CommonArguments common;
+  int threads = 0;  // 0: one worker per available CPU
   DataArguments data;
   QuantizationArguments quantization;
   std::string model, output, table, save_table;
   EffortArguments effort;
   bool method_given = false;
-  bool verbose = false;
   bool external_data = false;
   bool dynamic = false;
 };
@@ -38,11 +38,11 @@ struct Quantized {
   bool written = false;  // and `graph` is empty
 };
 
-// Notes and warnings go to standard error. A large model is written to `output`, if there
+// Notes and warnings go to `log`. A large model is written to `output`, if there
 // is one, on the way. Throws Error.
-Quantized quantize(const QuantizeArguments& arguments, FloatModel& model, Progress& progress);
+Quantized quantize(const QuantizeArguments& arguments, FloatModel& model, Progress& progress, const Log& log);
 
 // The graph to `output`, the table to `save_table` where one is wanted.
 void write_quantized(const QuantizeArguments& arguments, const Quantized& result);
 
-}  // namespace octet::tools
+}  // namespace octet

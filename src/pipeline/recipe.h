@@ -8,12 +8,11 @@
 #include <string>
 #include <vector>
 
-#include "calibration.h"
-#include "common.h"
 #include "correct/sequential.h"
 #include "data/dataset.h"
+#include "pipeline/calibration.h"
 
-namespace octet::tools {
+namespace octet {
 
 // --effort and --skip.
 struct EffortArguments {
@@ -21,7 +20,6 @@ struct EffortArguments {
   std::vector<std::string> skip;
   bool bias_correction = true;  // --no-bias-correction is --skip bias-correction
 
-  void add(CLI::App& app);
   bool skips(std::string_view stage) const;
 };
 
@@ -32,11 +30,13 @@ struct RecipeSetup {
   const Placement& placement;
   const QuantizationArguments& quantization;
   const EffortArguments& effort;
-  const CommonArguments& common;
+  int threads = 0;  // 0: one worker per available CPU
   Progress& progress;
   // The samples, at most that many; null without data.
   std::function<std::unique_ptr<Dataset>(int64_t most)> data;
   bool synthetic = false;  // the data stands in for real images
+
+  RunnerOptions runner(std::string label) const { return {threads, &progress, std::move(label)}; }
 };
 
 // One way to get from statistics to a graph.
@@ -70,8 +70,4 @@ double expected_seconds(const RecipeSetup& setup, const Dataset& data);
 // the one with the best outputs on the others.
 RecipeResult quantize_by_recipe(const RecipeSetup& setup, const CalibrationTable& table);
 
-// What the corrections did, for people and as JSON.
-std::string corrections_text(const RecipeResult& result);
-Json corrections_json(const RecipeResult& result);
-
-}  // namespace octet::tools
+}  // namespace octet

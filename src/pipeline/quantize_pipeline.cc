@@ -1,4 +1,4 @@
-#include "quantize_pipeline.h"
+#include "pipeline/quantize_pipeline.h"
 
 #include <algorithm>
 
@@ -8,15 +8,17 @@
 #include "data/synthetic.h"
 #include "onnx/onnx.h"
 #include "ops/op_def.h"
+#include "pipeline/files.h"
+#include "pipeline/text.h"
 
-namespace octet::tools {
+namespace octet {
 namespace {
 
 constexpr int64_t kReportSamples = 16;
 
 // What --data would be, made up; the preprocessing is chosen where none is known.
 std::unique_ptr<Dataset> stand_in(const Graph& graph, std::optional<std::string>& preprocess, int64_t most,
-                                  bool explain) {
+                                  bool explain, const Log& log) {
   const int64_t count = most > 0 ? std::min(most, kSyntheticSamples) : kSyntheticSamples;
   std::map<std::string, SyntheticInput> inputs;
   for (ValueId v : graph.inputs()) {
@@ -28,31 +30,31 @@ std::unique_ptr<Dataset> stand_in(const Graph& graph, std::optional<std::string>
   const std::string guess = one_float ? guess_preprocess(inputs.begin()->second.shape) : "";
   if (!guess.empty() || preprocess) {
     if (explain && !preprocess)
-      warn(fmt::format("guessed --preprocess \"{}\" from the input's shape: give the right one", guess));
+      warn(log, fmt::format("guessed --preprocess \"{}\" from the input's shape: give the right one", guess));
     if (!preprocess) preprocess = guess;
     if (explain)
-      note(
-          fmt::format("no --data: {} synthetic images stand in; real ones give classifiers 1 to 4 dB "
-                      "more, detectors up to 9",
-                      count));
+      note(log, fmt::format("no --data: {} synthetic images stand in; real ones give classifiers 1 to 4 dB "
+                            "more, detectors up to 9",
+                            count));
     return synthetic_images(*preprocess, count);
   }
   for (auto& [name, input] : inputs)
     std::replace(input.shape.begin(), input.shape.end(), int64_t{0}, int64_t{1});
   if (explain)
-    note(
-        "no --data: the inputs are standard normal noise (and ones where they are integers); ranges from "
-        "real data are better, often by much");
+    note(log,
+         "no --data: the inputs are standard normal noise (and ones where they are integers); ranges from "
+         "real data are better, often by much");
   return synthetic_arrays(std::move(inputs), count);
 }
 
 // Whose a cache is only its names say: those that the model lacks, and those that the cache lacks.
-void fit_cache(const QuantizeArguments& arguments, const FloatModel& model, CalibrationTable& table) {
+void fit_cache(const QuantizeArguments& arguments, const FloatModel& model, CalibrationTable& table,
+               const Log& log) {
   const Graph& graph = model.graph;
   const Graph whole = import_onnx(model.path);
   for (const auto& [name, tensor] : table.tensors)
     if (!whole.find_value(name) && !graph.find_value(name))
-      warn(fmt::format("{}: the model has no tensor '{}'", arguments.table, name));
+      warn(log, fmt::format("{}: the model has no tensor '{}'", arguments.table, name));
   const Placement placement = place(graph, arguments.quantization.options());
   std::vector<std::string> missing;
   for (const auto& members : placement.groups) {
@@ -73,7 +75,7 @@ void fit_cache(const QuantizeArguments& arguments, const FloatModel& model, Cali
     }
   }
   for (const std::string& name : missing)
-    warn(fmt::format("{}: no scale for the tensor '{}'", arguments.table, name));
+    warn(log, fmt::format("{}: no scale for the tensor '{}'", arguments.table, name));
   if (!missing.empty())
     fail(ErrorCode::kInvalidArgument,
          "'{}' does not belong to this model: it lacks {} that are to be 8-bit: calibrate this model with "
@@ -84,11 +86,11 @@ void fit_cache(const QuantizeArguments& arguments, const FloatModel& model, Cali
 }
 
 // The table that the user gave, checked against this model and these options.
-CalibrationTable reuse_table(const QuantizeArguments& arguments, const FloatModel& model) {
+CalibrationTable reuse_table(const QuantizeArguments& arguments, const FloatModel& model, const Log& log) {
   LoadedTable loaded = load_any_table(arguments.table);
   CalibrationTable& table = loaded.table;
   if (loaded.from_tensorrt)
-    fit_cache(arguments, model, table);
+    fit_cache(arguments, model, table, log);
   else
     check_belongs(table, model.hash);
   const QuantizationArguments& wanted = arguments.quantization;
@@ -104,10 +106,10 @@ CalibrationTable reuse_table(const QuantizeArguments& arguments, const FloatMode
     choose_method(table, method);
   }
   if (table.options.dtype != options.dtype || table.options.symmetric != options.symmetric)
-    warn(
-        fmt::format("the ranges of '{}' were chosen for another target: calibrate with --target {} for the "
-                    "best result",
-                    arguments.table, wanted.target));
+    warn(log,
+         fmt::format("the ranges of '{}' were chosen for another target: calibrate with --target {} for the "
+                     "best result",
+                     arguments.table, wanted.target));
   return table;
 }
 
@@ -115,7 +117,7 @@ void store_metadata(Graph& graph, const QuantizeArguments& arguments, const Cali
   if (!table.preprocess.empty()) graph.metadata[kPreprocessKey] = table.preprocess;
   graph.metadata["octet.version"] = OCTET_VERSION;
   graph.metadata["octet.target"] = arguments.quantization.target;
-  const bool synthetic = arguments.data.data.empty() && arguments.table.empty();
+  const bool synthetic = !arguments.data.given() && arguments.table.empty();
   graph.metadata["octet.calibration"] =
       fmt::format("{} over {} {}samples, data {}", range_method_name(table.method), table.samples,
                   synthetic ? "synthetic " : "", hash_text(table.data_hash));
@@ -139,15 +141,15 @@ bool is_large(const Graph& graph) {
 
 // Weights with one scale per tensor need channels of like size. The graph is another one then, and so is the
 // hash that tables are compared by.
-void equalize(const QuantizeArguments& arguments, FloatModel& model, Quantized& result) {
+void equalize(const QuantizeArguments& arguments, FloatModel& model, Quantized& result, const Log& log) {
   if (!arguments.quantization.weights_per_tensor || arguments.effort.skips("equalization")) return;
   if (!arguments.table.empty()) {
     const LoadedTable given = load_any_table(arguments.table);
     if (given.from_tensorrt || given.table.model_hash == model.hash) {
-      warn(
-          fmt::format("the ranges of '{}' are of the model before equalization, which is left out: without "
-                      "--table it would take part",
-                      arguments.table));
+      warn(log,
+           fmt::format("the ranges of '{}' are of the model before equalization, which is left out: without "
+                       "--table it would take part",
+                       arguments.table));
       return;
     }
   }
@@ -166,43 +168,44 @@ void write_quantized(const QuantizeArguments& arguments, const Quantized& result
   if (!arguments.save_table.empty()) save_table(result.calibrated.table, arguments.save_table);
 }
 
-Quantized quantize(const QuantizeArguments& arguments, FloatModel& model, Progress& progress) {
+Quantized quantize(const QuantizeArguments& arguments, FloatModel& model, Progress& progress,
+                   const Log& log) {
   Quantized result;
-  equalize(arguments, model, result);
+  equalize(arguments, model, result, log);
   const QuantizeOptions options = arguments.quantization.options();
   result.placement = place(model.graph, options);
   refuse_nothing(result.placement);
   Metadata stored = model.graph.metadata;
   if (!arguments.table.empty()) {
-    result.calibrated.table = reuse_table(arguments, model);
+    result.calibrated.table = reuse_table(arguments, model, log);
     if (const std::string& p = result.calibrated.table.preprocess; !p.empty()) stored[kPreprocessKey] = p;
   }
-  auto preprocess = arguments.data.choose_preprocess({&stored});
+  auto preprocess = arguments.data.choose_preprocess({&stored}, log);
   engine::Engine float_engine(build_engine(model.graph));
   RecipeSetup setup{model,
                     float_engine,
                     result.placement,
                     arguments.quantization,
                     arguments.effort,
-                    arguments.common,
+                    arguments.threads,
                     progress,
                     {},
                     false};
-  if (!arguments.data.data.empty())
+  if (arguments.data.given())
     setup.data = [&](int64_t most) { return arguments.data.open(preprocess, most); };
-  if (arguments.data.data.empty() && arguments.table.empty()) {
+  if (!arguments.data.given() && arguments.table.empty()) {
     setup.synthetic = true;
-    setup.data = [&](int64_t most) { return stand_in(model.graph, preprocess, most, false); };
-    stand_in(model.graph, preprocess, 0, true);
+    setup.data = [&](int64_t most) { return stand_in(model.graph, preprocess, most, false, log); };
+    stand_in(model.graph, preprocess, 0, true, log);
   }
   if (setup.data)
-    note(fmt::format("effort {}: about {:.0f} s", arguments.effort.effort,
-                     std::max(1.0, expected_seconds(setup, *setup.data(0)))));
+    note(log, fmt::format("effort {}: about {:.0f} s", arguments.effort.effort,
+                          std::max(1.0, expected_seconds(setup, *setup.data(0)))));
   if (arguments.table.empty()) {
     const auto data = setup.data(0);
     const auto run = [&] {
       result.calibrated = calibrate(model, float_engine, result.placement, arguments.quantization, *data,
-                                    preprocess, arguments.common.runner(progress, "calibrating"));
+                                    preprocess, setup.runner("calibrating"));
     };
     run();
     // A table that is kept is of the network before absorption, so that it can serve again.
@@ -234,10 +237,9 @@ Quantized quantize(const QuantizeArguments& arguments, FloatModel& model, Progre
   }
   model.drop_pages();
   const auto data = setup.data(kReportSamples);
-  const Comparison comparison =
-      compare_engines(float_engine, engine, *data, arguments.common.runner(progress, "comparing"));
+  const Comparison comparison = compare_engines(float_engine, engine, *data, setup.runner("comparing"));
   result.report = make_report(model.graph, result.done.layers, comparison);
   return result;
 }
 
-}  // namespace octet::tools
+}  // namespace octet

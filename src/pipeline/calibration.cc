@@ -1,21 +1,17 @@
-#include "calibration.h"
+#include "pipeline/calibration.h"
 
-#include <CLI/CLI.hpp>
+#include <algorithm>
 #include <set>
 
 #include "base/pages.h"
-#include "common.h"
+#include "data/preprocess.h"
 #include "onnx/onnx.h"
 #include "passes/canonicalize.h"
+#include "pipeline/files.h"
+#include "pipeline/text.h"
 
-namespace octet::tools {
+namespace octet {
 namespace {
-
-std::vector<std::string> method_names() {
-  std::vector<std::string> names;
-  for (RangeMethod method : kRangeMethods) names.emplace_back(range_method_name(method));
-  return names;
-}
 
 void refuse_quantized(const Graph& graph, const std::filesystem::path& path) {
   for (NodeId id = 0; id < graph.node_slots(); ++id) {
@@ -37,47 +33,47 @@ void drop_copies(ValueStatistics& values, const Graph& graph, const Placement& p
   });
 }
 
+// The first samples of a data set that others hold, or all.
+class FirstSamples final : public Dataset {
+ public:
+  FirstSamples(std::shared_ptr<const Dataset> all, int64_t most)
+      : all_(std::move(all)), size_(most > 0 ? std::min(most, all_->size()) : all_->size()) {}
+  int64_t size() const override { return size_; }
+  const std::string& name(int64_t i) const override { return all_->name(i); }
+  bool images() const override { return all_->images(); }
+  Sample load(int64_t i) const override { return all_->load(i); }
+  uint64_t content_hash() const override { return all_->content_hash(); }
+
+ private:
+  std::shared_ptr<const Dataset> all_;
+  int64_t size_;
+};
+
 }  // namespace
 
-void QuantizationArguments::add(CLI::App& app, bool whole) {
-  app.add_option("--method", method, "how ranges are chosen")
-      ->check(CLI::IsMember(method_names()))
-      ->capture_default_str();
-  app.add_option("--percentile", percentile, "percent of values inside the range, for --method percentile")
-      ->check(CLI::Range(50.0, 100.0))
-      ->capture_default_str();
-  app.add_option("--target", target, "what the result is for: octet, tensorrt or onnxruntime")
-      ->check(CLI::IsMember({"octet", "tensorrt", "onnxruntime"}))
-      ->capture_default_str();
-  const auto names = [&](const std::string& flag, std::vector<std::string>& list, const std::string& help) {
-    app.add_option(flag, list, help)->allow_extra_args(false)->type_name("NODE");
-  };
-  names("--include", include, "quantize only nodes of this name or operator type; may be repeated");
-  names("--exclude", exclude, "leave nodes of this name or operator type in float; may be repeated");
-  if (!whole) return;
-  app.add_option("--activation-scales", activation_scales,
-                 "one scale per activation tensor, or one per channel wherever that helps; auto: per channel "
-                 "where it gains 6 dB or more and the target takes it")
-      ->check(CLI::IsMember({"auto", "tensor", "channel"}))
-      ->capture_default_str();
-  app.add_option(
-         "--activations", activations,
-         "float: only weights and embeddings become 8 bits, which makes the file a quarter; layers compute "
-         "in float")
-      ->check(CLI::IsMember({"int8", "float"}))
-      ->capture_default_str();
-  app.add_option(
-         "--weights", weights,
-         "int4: weights of 4 bits, except in the first and the last layers and in depthwise ones; the "
-         "engine multiplies them as 8 bits")
-      ->check(CLI::IsMember({"int8", "int4"}))
-      ->capture_default_str();
-  app.add_flag("--weights-per-tensor", weights_per_tensor,
-               "one scale per weight tensor, not per channel; the channels are equalized before");
-  app.add_flag("--input-bytes", input_bytes,
-               "the model takes images as uint8 [N,C,H,W], before mean, std and scale of the preprocessing");
-  app.add_flag("--quantize-outputs", quantize_outputs,
-               "the network's outputs are 8-bit too, for build --int8-only");
+std::optional<std::string> DataArguments::choose_preprocess(std::initializer_list<const Metadata*> stored,
+                                                            const Log& log) const {
+  std::optional<std::string> found;
+  for (const Metadata* metadata : stored) {
+    const auto entry = metadata->find(kPreprocessKey);
+    if (!found && entry != metadata->end() && !entry->second.empty())
+      found = Preprocess::parse(entry->second).text();
+  }
+  if (!preprocess) return found;
+  const std::string given = Preprocess::parse(*preprocess).text();
+  if (found && *found != given)
+    note(log, fmt::format("--preprocess \"{}\" differs from the stored \"{}\"", given, *found));
+  return given;
+}
+
+std::unique_ptr<Dataset> DataArguments::open(const std::optional<std::string>& chosen, int64_t most) const {
+  const int64_t count = limit > 0 && most > 0 ? std::min(limit, most) : std::max(limit, most);
+  if (samples != nullptr) return std::make_unique<FirstSamples>(samples, count);
+  DataOptions options;
+  options.preprocess = chosen;
+  options.skip_bad = skip_bad;
+  options.limit = count;
+  return open_data(data, options);
 }
 
 QuantizeOptions QuantizationArguments::options() const {
@@ -161,4 +157,4 @@ Calibrated calibrate(const FloatModel& model, const engine::Engine& engine, cons
   return result;
 }
 
-}  // namespace octet::tools
+}  // namespace octet

@@ -2,18 +2,42 @@
 #pragma once
 
 #include <filesystem>
+#include <initializer_list>
+#include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "arguments.h"
 #include "base/file.h"
 #include "calibrate/calibrate.h"
 #include "calibrate/channel_scales.h"
+#include "calibrate/dataset_runner.h"
+#include "data/dataset.h"
 #include "graph/graph.h"
+#include "octet/log.h"
 #include "passes/quantize.h"
 
-namespace octet::tools {
+namespace octet {
+
+using Metadata = std::map<std::string, std::string>;
+
+// Where samples come from: a path as open_data takes it, or a data set that is there already.
+struct DataArguments {
+  std::string data;
+  std::shared_ptr<const Dataset> samples;  // goes before `data`
+  std::optional<std::string> preprocess;
+  int64_t limit = 0;
+  bool skip_bad = false;
+
+  bool given() const { return samples != nullptr || !data.empty(); }
+  // The canonical preprocessing: `preprocess`, or else what the first of these has stored. A note when both
+  // are there and differ.
+  std::optional<std::string> choose_preprocess(std::initializer_list<const Metadata*> stored,
+                                               const Log& log) const;
+  // `most` above 0 limits the samples further.
+  std::unique_ptr<Dataset> open(const std::optional<std::string>& chosen, int64_t most = 0) const;
+};
 
 struct QuantizationArguments {
   std::string method = "mse";
@@ -27,8 +51,6 @@ struct QuantizationArguments {
   bool input_bytes = false;  // of quantize
   std::vector<std::string> include, exclude;
 
-  // calibrate has no use for the options on the form of the result.
-  void add(CLI::App& app, bool whole);
   QuantizeOptions options() const;
   RangeOptions range_options() const;
   ChannelScaleOptions scale_options() const;
@@ -62,4 +84,4 @@ Calibrated calibrate(const FloatModel& model, const engine::Engine& engine, cons
 // Names of the values whose ranges a placement needs.
 std::vector<std::string> placed_values(const Graph& graph, const Placement& placement);
 
-}  // namespace octet::tools
+}  // namespace octet

@@ -1,6 +1,5 @@
-#include "recipe.h"
+#include "pipeline/recipe.h"
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -10,9 +9,10 @@
 #include "correct/bias_correction.h"
 #include "correct/four_bits.h"
 #include "correct/layer_data.h"
+#include "pipeline/text.h"
 #include "report/compare.h"
 
-namespace octet::tools {
+namespace octet {
 namespace {
 
 constexpr int64_t kAnalyticSamples = 32;
@@ -21,8 +21,6 @@ constexpr int64_t kFewest = 10;   // samples that --effort best needs
 // Decibels that scales per channel must promise on made-up images: these leave channels of late layers silent
 // that real images use, whose scales would then clip.
 constexpr double kSyntheticGain = 12;
-
-const std::vector<std::string> kStages{"equalization", "absorption", "bias-correction", "gptq", "refit"};
 
 // Samples of another data set by their indices.
 class Subset : public Dataset {
@@ -106,7 +104,7 @@ RecipeResult follow(const RecipeSetup& setup, const CalibrationTable& found, con
       for (size_t i = 0; i < first.size(); ++i) first[i] = static_cast<int64_t>(i);
       const Subset some(*data, std::move(first));
       means = observe_channel_means(setup.engine, some, weighted_inputs(setup.model.graph, setup.placement),
-                                    setup.common.runner(setup.progress, label));
+                                    setup.runner(label));
     }
     if (image) shift_means(means, setup.model.graph.value(image->value).name, image->offset);
     result.corrected = correct_biases(result.graph, setup.placement, options, params, means);
@@ -116,7 +114,7 @@ RecipeResult follow(const RecipeSetup& setup, const CalibrationTable& found, con
   if (setup.quantization.weights == "int4") result.four_bits = use_four_bits(result.graph, setup.model.graph);
   if (side_by_side) {
     result.sequential = correct_sequentially(result.graph, setup.model.graph, setup.engine, *data, sequential,
-                                             setup.common.runner(setup.progress, label));
+                                             setup.runner(label));
     for (const LayerCorrection& layer : result.sequential->layers) result.corrected += layer.bias;
   }
   if (setup.quantization.input_bytes) take_image_bytes(result.graph, *image);
@@ -175,8 +173,7 @@ std::vector<TriedRecipe> search(const RecipeSetup& setup, const CalibrationTable
         follow(setup, table, recipe, &fit, fmt::format("trying {}/{}", i + 1, recipes.size()));
     if (recipe.scales != ActivationScales::kTensor) last_taken = result.scales.taken;
     const engine::Engine engine(build_engine(result.graph));
-    const auto db =
-        quality(compare_engines(setup.engine, engine, judge, setup.common.runner(setup.progress, "judging")));
+    const auto db = quality(compare_engines(setup.engine, engine, judge, setup.runner("judging")));
     tried.push_back({recipe.name, db});
     if (db.value_or(1e9) <= most) continue;
     most = db.value_or(1e9);
@@ -188,52 +185,7 @@ std::vector<TriedRecipe> search(const RecipeSetup& setup, const CalibrationTable
   return tried;
 }
 
-struct StageGain {
-  int layers = 0;
-  double gain_db = 0;  // sum over all layers
-};
-struct StageGains {
-  StageGain gptq, refit, bias;
-  int undone = 0;
-  int64_t too_wide = 0;
-  double layers = 1;
-};
-
-StageGains gains_of(const SequentialReport& report) {
-  StageGains gains;
-  gains.layers = std::max<double>(1, static_cast<double>(report.layers.size()));
-  for (const LayerCorrection& l : report.layers) {
-    StageGain& rounding = l.rounding == "gptq" ? gains.gptq : gains.refit;
-    if (l.rounding != "nearest") {
-      ++rounding.layers;
-      rounding.gain_db += l.rounded_db - l.before_db;
-    }
-    gains.bias.layers += l.bias;
-    gains.bias.gain_db += l.after_db - l.rounded_db;
-    gains.undone += l.undone;
-    gains.too_wide += l.too_wide;
-  }
-  return gains;
-}
-
 }  // namespace
-
-void EffortArguments::add(CLI::App& app) {
-  app.add_option("--effort", effort,
-                 "fast: biases by a formula, no report on each layer; default: each layer refitted, rounded "
-                 "and its bias matched behind its activation; best: the best of up to eight ways")
-      ->check(CLI::IsMember({"fast", "default", "best"}))
-      ->capture_default_str();
-  app.add_option("--skip", skip,
-                 "leave out stages, e.g. gptq,refit: any of equalization and absorption (of weights with one "
-                 "scale per "
-                 "tensor), bias-correction, gptq, refit")
-      ->delimiter(',')
-      ->allow_extra_args(false)
-      ->check(CLI::IsMember(kStages))
-      ->type_name("STAGE,...");
-  app.add_flag("!--no-bias-correction", bias_correction, "the same as --skip bias-correction");
-}
 
 bool EffortArguments::skips(std::string_view stage) const {
   if (stage == "bias-correction" && !bias_correction) return true;
@@ -261,7 +213,7 @@ double expected_seconds(const RecipeSetup& setup, const Dataset& data) {
   double passes = fast ? 2 : 9;
   if (setup.effort.effort == "best") passes = 55;
   const auto samples = static_cast<double>(data.size());
-  const int threads = setup.common.threads > 0 ? setup.common.threads : available_cpus();
+  const int threads = setup.threads > 0 ? setup.threads : available_cpus();
   return samples * passes * (load / 3 + once) / threads;
 }
 
@@ -278,53 +230,4 @@ RecipeResult quantize_by_recipe(const RecipeSetup& setup, const CalibrationTable
   return result;
 }
 
-std::string corrections_text(const RecipeResult& result) {
-  std::string text;
-  for (const TriedRecipe& t : result.tried)
-    text += fmt::format("  tried: {}: {} on held-back samples\n", t.name, db_text(t.sqnr_db));
-  if (!result.sequential) return text;
-  const StageGains g = gains_of(*result.sequential);
-  text += fmt::format(
-      "corrected over {}: gptq in {} of {} ({:+.2f} dB a layer), refit and gptq in {} ({:+.2f} dB), bias in "
-      "{} "
-      "({:+.2f} dB); undone where held-back samples became worse: {}\n",
-      plural(result.sequential->samples, "sample"), g.gptq.layers,
-      plural(static_cast<int64_t>(result.sequential->layers.size()), "layer"), g.gptq.gain_db / g.layers,
-      g.refit.layers, g.refit.gain_db / g.layers, g.bias.layers, g.bias.gain_db / g.layers, g.undone);
-  if (g.too_wide > 0) text += fmt::format("  too wide for gptq and refit: {}\n", plural(g.too_wide, "layer"));
-  if (result.sequential->left_out > 0)
-    text += fmt::format("  not used: {} of rare shapes\n", plural(result.sequential->left_out, "sample"));
-  return text;
-}
-
-Json corrections_json(const RecipeResult& result) {
-  Json json = Json::object();
-  if (!result.tried.empty()) {
-    json["tried"] = Json::array();
-    for (const TriedRecipe& t : result.tried)
-      json["tried"].push_back({{"recipe", t.name}, {"sqnr_db", db_json(t.sqnr_db)}});
-  }
-  if (!result.sequential) return json;
-  const StageGains g = gains_of(*result.sequential);
-  const auto stage = [&](const StageGain& s) {
-    return Json{{"layers", s.layers}, {"mean_gain_db", s.gain_db / g.layers}};
-  };
-  json["samples"] = result.sequential->samples;
-  json["shapes"] = result.sequential->shapes;
-  json["left_out"] = result.sequential->left_out;
-  json["stages"] = {{"gptq", stage(g.gptq)}, {"refit", stage(g.refit)}, {"bias-correction", stage(g.bias)}};
-  json["undone"] = g.undone;
-  json["layers"] = Json::array();
-  for (const LayerCorrection& l : result.sequential->layers)
-    json["layers"].push_back({{"name", l.node},
-                              {"rounding", l.rounding},
-                              {"bias", l.bias},
-                              {"too_wide", l.too_wide},
-                              {"undone", l.undone},
-                              {"before_db", l.before_db},
-                              {"rounded_db", l.rounded_db},
-                              {"after_db", l.after_db}});
-  return json;
-}
-
-}  // namespace octet::tools
+}  // namespace octet
