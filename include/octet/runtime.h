@@ -47,24 +47,39 @@ struct TensorInfo {
   std::vector<int32_t> zero_point;
 };
 
+// Shapes that an engine was built for, one for each input.
+struct Profile {
+  std::vector<std::vector<int64_t>> minimum, optimum, maximum;
+};
+
 // An engine file in memory. Copies share it.
 class Engine {
  public:
   // Maps the file, which must not be changed while any copy or context of the engine exists. Any file is safe
   // to load: what is damaged or no engine throws Error (kBadFile); kNotFound, kIo.
   static Engine load(const std::filesystem::path& path);
+  // The content of such a file, which is copied; `name` stands in messages.
+  static Engine load(std::span<const std::byte> bytes, const std::string& name = "engine");
+
+  // Writes the file anew, atomically; and the same as bytes.
+  void save(const std::filesystem::path& path) const;
+  std::vector<std::byte> serialize() const;
 
   const std::vector<TensorInfo>& inputs() const;
   const std::vector<TensorInfo>& outputs() const;
   const std::vector<Dimension>& dimensions() const;
+  // The profiles that it was built for, if any: smallest, likely and largest shapes of each input, in order.
+  const std::vector<Profile>& profiles() const;
   // What `octet` has stored, for instance "octet.preprocess".
   const std::map<std::string, std::string>& metadata() const;
   const std::string& producer() const;  // "octet 0.1.0"
 
+  struct State;  // Octet's own
+  explicit Engine(std::shared_ptr<const State> state);
+  const State& state() const { return *state_; }
+
  private:
   friend class Context;
-  struct State;
-  explicit Engine(std::shared_ptr<const State> state);
   std::shared_ptr<const State> state_;
 };
 

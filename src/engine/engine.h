@@ -25,12 +25,18 @@ class Engine {
   // Maps the file; constants are not copied. Throws Error when it is not an engine, is damaged, or of a
   // release that this one cannot run.
   static Engine load(const std::filesystem::path& path);
+  // The same from memory, which is copied; `name` stands in messages.
+  static Engine load(std::span<const std::byte> bytes, const std::string& name);
 
   const Model& model() const { return *model_; }
   // The same engine with float convolutions and products in one fixed order.
   Engine deterministic() const;
 
  private:
+  // `bytes` lie at an address that is a multiple of 64; `owner` keeps them.
+  static Engine read(std::span<const std::byte> bytes, std::shared_ptr<const void> owner,
+                     const std::string& name);
+
   std::shared_ptr<const Model> model_;
 };
 
@@ -43,6 +49,8 @@ std::vector<std::string> profile_texts(const Model& model, size_t input);
 
 // Writes atomically. The same model gives the same bytes.
 void save(const Model& model, const std::filesystem::path& path);
+// What save() writes.
+std::vector<std::byte> serialize(const Model& model);
 
 // Whether the first bytes are those of an engine file.
 bool is_engine_file(const std::filesystem::path& path);

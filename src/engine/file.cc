@@ -13,6 +13,7 @@
 #include <xxhash.h>
 
 #include <cstring>
+#include <functional>
 
 #include "base/checked.h"
 #include "engine/engine.h"
@@ -370,9 +371,8 @@ T get(std::span<const std::byte> bytes, size_t at) {
   return value;
 }
 
-}  // namespace
-
-void save(const Model& model, const std::filesystem::path& path) {
+// The file, piece by piece.
+void write_file(const Model& model, const std::function<void(std::span<const std::byte>)>& sink) {
   Header header;
   write_header(model, header);
   const auto header_size = static_cast<int64_t>(header.builder.GetSize());
@@ -396,10 +396,23 @@ void save(const Model& model, const std::filesystem::path& path) {
   hash(bytes.subspan(kPrefix));
   for_each_part(header, hash);
   put(front, 32, static_cast<uint64_t>(XXH3_64bits_digest(state.get())));
+  sink(bytes);
+  for_each_part(header, sink);
+}
+
+}  // namespace
+
+void save(const Model& model, const std::filesystem::path& path) {
   AtomicFile file(path);
-  file.write(bytes);
-  for_each_part(header, [&](std::span<const std::byte> part) { file.write(part); });
+  write_file(model, [&](std::span<const std::byte> part) { file.write(part); });
   file.commit();
+}
+
+std::vector<std::byte> serialize(const Model& model) {
+  std::vector<std::byte> bytes;
+  write_file(model,
+             [&](std::span<const std::byte> part) { bytes.insert(bytes.end(), part.begin(), part.end()); });
+  return bytes;
 }
 
 bool is_engine_file(const std::filesystem::path& path) {
@@ -409,8 +422,18 @@ bool is_engine_file(const std::filesystem::path& path) {
 
 Engine Engine::load(const std::filesystem::path& path) {
   const auto file = std::make_shared<const MappedFile>(path);
-  const auto bytes = file->bytes();
-  const std::string name = path.string();
+  return read(file->bytes(), file, path.string());
+}
+
+Engine Engine::load(std::span<const std::byte> bytes, const std::string& name) {
+  // Kernels want the constants aligned as they are in a mapped file.
+  const auto copy = std::make_shared<Tensor>(DType::kUInt8, Shape{static_cast<int64_t>(bytes.size())});
+  if (!bytes.empty()) std::memcpy(copy->raw(), bytes.data(), bytes.size());
+  return read({static_cast<const std::byte*>(copy->raw()), bytes.size()}, copy, name);
+}
+
+Engine Engine::read(std::span<const std::byte> bytes, std::shared_ptr<const void> owner,
+                    const std::string& name) {
   if (bytes.size() < 8 || std::memcmp(bytes.data(), kMagic, 8) != 0)
     fail(ErrorCode::kBadFile, "'{}' is not an Octet engine: make one with octet build", name);
   if (bytes.size() < kPrefix) damaged(name, "it is cut off");
@@ -435,7 +458,7 @@ Engine Engine::load(const std::filesystem::path& path) {
   const fb::Header& header = *fb::GetHeader(raw);
   const auto data = bytes.subspan(data_start);
   if (header.data_bytes() != data.size()) damaged(name, "its data has the wrong size");
-  return Engine(Reader(header, data, file, name).read());
+  return Engine(Reader(header, data, std::move(owner), name).read());
 }
 
 }  // namespace octet::engine

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "engine/engine.h"
+#include "engine/runtime_state.h"
 
 namespace octet::runtime {
 namespace {
@@ -18,21 +18,33 @@ TensorInfo describe(const engine::TensorDef& def) {
   return info;
 }
 
+// The inputs' shapes with the sizes of a profile's symbols.
+Profile shapes_of(const engine::Model& model, const engine::Profile& ranges) {
+  Profile profile;
+  for (const auto& [shapes, size] : {std::pair{&profile.minimum, &engine::SizeRange::minimum},
+                                     std::pair{&profile.optimum, &engine::SizeRange::optimum},
+                                     std::pair{&profile.maximum, &engine::SizeRange::maximum}}) {
+    SymbolValues values;
+    for (size_t s = 0; s < model.symbols.size(); ++s) values[model.symbols[s].name] = ranges[s].*size;
+    for (const int32_t t : model.inputs) {
+      std::vector<int64_t> shape;
+      for (const Dim& d : model.tensors[t].shape) shape.push_back(d.evaluate(values));
+      shapes->push_back(std::move(shape));
+    }
+  }
+  return profile;
+}
+
 }  // namespace
 
-struct Engine::State {
-  engine::Engine engine;
-  std::vector<TensorInfo> inputs, outputs;
-  std::vector<Dimension> dimensions;
-
-  explicit State(engine::Engine loaded) : engine(std::move(loaded)) {
-    const engine::Model& model = engine.model();
-    for (int32_t t : model.inputs) inputs.push_back(describe(model.tensors[t]));
-    for (int32_t t : model.outputs) outputs.push_back(describe(model.tensors[t]));
-    for (const engine::Symbol& s : model.symbols)
-      if (!s.at_run) dimensions.push_back({s.name, s.minimum, s.optimum, s.maximum});
-  }
-};
+Engine::State::State(engine::Engine loaded) : engine(std::move(loaded)) {
+  const engine::Model& model = engine.model();
+  for (int32_t t : model.inputs) inputs.push_back(describe(model.tensors[t]));
+  for (int32_t t : model.outputs) outputs.push_back(describe(model.tensors[t]));
+  for (const engine::Symbol& s : model.symbols)
+    if (!s.at_run) dimensions.push_back({s.name, s.minimum, s.optimum, s.maximum});
+  for (const engine::Profile& p : model.profiles) profiles.push_back(shapes_of(model, p));
+}
 
 Engine::Engine(std::shared_ptr<const State> state) : state_(std::move(state)) {}
 
@@ -40,6 +52,20 @@ Engine Engine::load(const std::filesystem::path& path) {
   return Engine(std::make_shared<const State>(engine::Engine::load(path)));
 }
 
+Engine Engine::load(std::span<const std::byte> bytes, const std::string& name) {
+  return Engine(std::make_shared<const State>(engine::Engine::load(bytes, name)));
+}
+
+void Engine::save(const std::filesystem::path& path) const {
+  engine::save(state_->engine.model(), path);
+}
+std::vector<std::byte> Engine::serialize() const {
+  return engine::serialize(state_->engine.model());
+}
+
+const std::vector<Profile>& Engine::profiles() const {
+  return state_->profiles;
+}
 const std::vector<TensorInfo>& Engine::inputs() const {
   return state_->inputs;
 }
