@@ -129,10 +129,13 @@ TensorRtCache cache_of(const CalibrationTable& table) {
   return cache;
 }
 
+LoadedTable parse_any_table(std::string_view text, const std::string& where) {
+  if (!is_tensorrt_cache(text)) return {parse_table(text, where), false};
+  return {table_of(parse_tensorrt_cache(text, where)), true};
+}
+
 LoadedTable load_any_table(const std::filesystem::path& path) {
-  const std::string text = read_text(path, kLargestFile);
-  if (!is_tensorrt_cache(text)) return {parse_table(text, path.string()), false};
-  return {table_of(parse_tensorrt_cache(text, path.string())), true};
+  return parse_any_table(read_text(path, kLargestFile), path.string());
 }
 
 }  // namespace octet

@@ -46,6 +46,7 @@ struct LoadedTable {
   CalibrationTable table;
   bool from_tensorrt = false;
 };
+LoadedTable parse_any_table(std::string_view text, const std::string& where);
 LoadedTable load_any_table(const std::filesystem::path& path);
 
 }  // namespace octet

@@ -4,6 +4,8 @@
 #include <set>
 
 #include "base/pages.h"
+#include "build/build.h"
+#include "calibrate/tensorrt_cache.h"
 #include "data/preprocess.h"
 #include "onnx/onnx.h"
 #include "passes/canonicalize.h"
@@ -12,16 +14,6 @@
 
 namespace octet {
 namespace {
-
-void refuse_quantized(const Graph& graph, const std::filesystem::path& path) {
-  for (NodeId id = 0; id < graph.node_slots(); ++id) {
-    const Node& node = graph.node(id);
-    if (node.alive && (node.is("QuantizeLinear") || node.is("DequantizeLinear")))
-      fail(ErrorCode::kInvalidArgument,
-           "'{}' is already quantized (node '{}' is a {}): build it, or start from the float model",
-           path.string(), node.name, node.op);
-  }
-}
 
 // Values that others only copy are often views that no step makes; nobody needs their ranges.
 void drop_copies(ValueStatistics& values, const Graph& graph, const Placement& placement) {
@@ -106,21 +98,46 @@ void FloatModel::drop_pages() const {
   for (const MappedFile& file : files) octet::drop_pages(file.bytes());
 }
 
+bool is_quantized(const Graph& graph) {
+  for (NodeId id = 0; id < graph.node_slots(); ++id) {
+    const Node& node = graph.node(id);
+    if (node.alive && (node.is("QuantizeLinear") || node.is("DequantizeLinear"))) return true;
+  }
+  return false;
+}
+
+uint64_t model_hash(const std::vector<MappedFile>& files) {
+  uint64_t hash = content_hash(files[0]);
+  // Weights beside the model are part of it.
+  for (size_t i = 1; i < files.size(); ++i) hash = hash * 0x9e3779b97f4a7c15u + content_hash(files[i]);
+  return hash;
+}
+
+FloatModel float_model(Graph imported, const std::filesystem::path& path, uint64_t hash,
+                       std::vector<MappedFile> files) {
+  FloatModel model{path, hash, std::move(imported), std::move(files), {}};
+  for (NodeId id = 0; id < model.graph.node_slots(); ++id) {
+    const Node& node = model.graph.node(id);
+    if (node.alive && (node.is("QuantizeLinear") || node.is("DequantizeLinear")))
+      fail(ErrorCode::kInvalidArgument,
+           "'{}' is already quantized (node '{}' is a {}): build it, or start from the float model",
+           path.string(), node.name, node.op);
+  }
+  for (ValueId v = 0; v < model.graph.value_slots(); ++v) model.values.insert(model.graph.value(v).name);
+  canonicalize(model.graph);
+  return model;
+}
+
 FloatModel load_float_model(const std::filesystem::path& path) {
   if (const FileKind kind = file_kind(path); kind != FileKind::kModel)
     fail(ErrorCode::kBadFile, "'{}' is {}: expected an ONNX model", path.string(),
          kind == FileKind::kEngine ? "an engine" : "no model");
-  FloatModel model{path, 0, {}, {}};
+  std::vector<MappedFile> files;
   ImportOptions options;
-  options.files = &model.files;
-  model.graph = import_onnx(path, options);
-  model.hash = file_hash(path);
-  // Weights beside the model are part of it.
-  for (size_t i = 1; i < model.files.size(); ++i)
-    model.hash = model.hash * 0x9e3779b97f4a7c15u + content_hash(model.files[i]);
-  refuse_quantized(model.graph, path);
-  canonicalize(model.graph);
-  return model;
+  options.files = &files;
+  Graph graph = import_onnx(path, options);
+  const uint64_t hash = model_hash(files);
+  return float_model(std::move(graph), path, hash, std::move(files));
 }
 
 std::vector<std::string> placed_values(const Graph& graph, const Placement& placement) {
@@ -155,6 +172,33 @@ Calibrated calibrate(const FloatModel& model, const engine::Engine& engine, cons
   result.problems = problems(observed.values);
   result.skipped = observed.skipped;
   return result;
+}
+
+Calibrated calibrate_whole(const FloatModel& model, const QuantizationArguments& arguments,
+                           const Dataset& data, const std::optional<std::string>& preprocess,
+                           const RunnerOptions& runner) {
+  QuantizeOptions options = arguments.options();
+  const Placement placement = place(model.graph, options);
+  options.quantize_outputs = true;
+  const engine::Engine engine(build_engine(model.graph));
+  return calibrate(model, engine, placement, arguments, data, preprocess, runner,
+                   placed_values(model.graph, place(model.graph, options)));
+}
+
+std::string tensorrt_cache_of(const FloatModel& model, CalibrationTable table, QuantizeOptions options,
+                              const std::string& algorithm) {
+  options.quantize_outputs = true;
+  const Placement placement = place(model.graph, options);
+  const ActivationParams params =
+      tensor_params(model.graph, placement, options, [&](const std::string& value) {
+        const auto found = table.tensors.find(value);
+        return found == table.tensors.end() ? std::nullopt : std::optional(found->second.range);
+      });
+  for (const auto& [value, q] : params)
+    table.tensors.try_emplace(model.graph.value(value).name).first->second.scale = q.scale[0];
+  TensorRtCache cache = cache_of(table);
+  if (!algorithm.empty()) cache.algorithm = algorithm;
+  return tensorrt_cache_text(cache);
 }
 
 }  // namespace octet

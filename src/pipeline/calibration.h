@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -61,12 +62,21 @@ struct FloatModel {
   std::filesystem::path path;
   uint64_t hash = 0;
   Graph graph;
-  std::vector<MappedFile> files;  // in which its constants lie
+  std::vector<MappedFile> files;              // in which its constants lie
+  std::set<std::string, std::less<>> values;  // names in the file
 
   // Gives back the memory of the constants that were read.
   void drop_pages() const;
 };
 FloatModel load_float_model(const std::filesystem::path& path);
+// From a graph as it was imported.
+FloatModel float_model(Graph imported, const std::filesystem::path& path, uint64_t hash,
+                       std::vector<MappedFile> files);
+// Of the model's file and what lies beside it.
+uint64_t model_hash(const std::vector<MappedFile>& files);
+
+// Whether it has Q/DQ nodes.
+bool is_quantized(const Graph& graph);
 
 struct Calibrated {
   CalibrationTable table;
@@ -80,6 +90,15 @@ Calibrated calibrate(const FloatModel& model, const engine::Engine& engine, cons
                      const QuantizationArguments& arguments, const Dataset& data,
                      const std::optional<std::string>& preprocess, const RunnerOptions& runner,
                      const std::vector<std::string>& also = {});
+
+// The table that serves every use of a model: also the network's outputs.
+Calibrated calibrate_whole(const FloatModel& model, const QuantizationArguments& arguments,
+                           const Dataset& data, const std::optional<std::string>& preprocess,
+                           const RunnerOptions& runner);
+// A TensorRT cache with the scales of a table for the target "tensorrt". It has every tensor that is 8-bit:
+// those that are only moved have the scale of their group. `algorithm` empty: the one of the table's method.
+std::string tensorrt_cache_of(const FloatModel& model, CalibrationTable table, QuantizeOptions options,
+                              const std::string& algorithm = {});
 
 // Names of the values whose ranges a placement needs.
 std::vector<std::string> placed_values(const Graph& graph, const Placement& placement);

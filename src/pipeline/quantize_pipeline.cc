@@ -47,13 +47,16 @@ std::unique_ptr<Dataset> stand_in(const Graph& graph, std::optional<std::string>
   return synthetic_arrays(std::move(inputs), count);
 }
 
+LoadedTable given_table(const QuantizeArguments& arguments) {
+  return arguments.loaded ? *arguments.loaded : load_any_table(arguments.table);
+}
+
 // Whose a cache is only its names say: those that the model lacks, and those that the cache lacks.
 void fit_cache(const QuantizeArguments& arguments, const FloatModel& model, CalibrationTable& table,
                const Log& log) {
   const Graph& graph = model.graph;
-  const Graph whole = import_onnx(model.path);
   for (const auto& [name, tensor] : table.tensors)
-    if (!whole.find_value(name) && !graph.find_value(name))
+    if (model.values.count(name) == 0 && !graph.find_value(name))
       warn(log, fmt::format("{}: the model has no tensor '{}'", arguments.table, name));
   const Placement placement = place(graph, arguments.quantization.options());
   std::vector<std::string> missing;
@@ -87,7 +90,7 @@ void fit_cache(const QuantizeArguments& arguments, const FloatModel& model, Cali
 
 // The table that the user gave, checked against this model and these options.
 CalibrationTable reuse_table(const QuantizeArguments& arguments, const FloatModel& model, const Log& log) {
-  LoadedTable loaded = load_any_table(arguments.table);
+  LoadedTable loaded = given_table(arguments);
   CalibrationTable& table = loaded.table;
   if (loaded.from_tensorrt)
     fit_cache(arguments, model, table, log);
@@ -144,7 +147,7 @@ bool is_large(const Graph& graph) {
 void equalize(const QuantizeArguments& arguments, FloatModel& model, Quantized& result, const Log& log) {
   if (!arguments.quantization.weights_per_tensor || arguments.effort.skips("equalization")) return;
   if (!arguments.table.empty()) {
-    const LoadedTable given = load_any_table(arguments.table);
+    const LoadedTable given = given_table(arguments);
     if (given.from_tensorrt || given.table.model_hash == model.hash) {
       warn(log,
            fmt::format("the ranges of '{}' are of the model before equalization, which is left out: without "

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "calibrate/tensorrt_cache.h"
 #include "correct/equalization.h"
 #include "octet/log.h"
 #include "pipeline/calibration.h"
@@ -19,7 +20,9 @@ struct QuantizeArguments {
   int threads = 0;  // 0: one worker per available CPU
   DataArguments data;
   QuantizationArguments quantization;
-  std::string model, output, table, save_table;
+  std::string model, output, save_table;
+  std::string table;                  // a file, or the name
+  std::optional<LoadedTable> loaded;  // of this one
   EffortArguments effort;
   bool method_given = false;
   bool external_data = false;

@@ -1,0 +1,3 @@
+// See NvInfer.h.
+#pragma once
+#include "NvInfer.h"
