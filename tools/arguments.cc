@@ -58,6 +58,15 @@ void add_options(CLI::App& app, DataArguments& a, bool required) {
   app.add_flag("--skip-bad-images", a.skip_bad, "go on without images that cannot be read, and count them");
 }
 
+void add_loader(CLI::App& app, std::string& script) {
+  app.add_option(
+         "--data-loader-script", script,
+         "Python script whose function load_data() (or the one behind the colon) yields dicts of arrays "
+         "by input name; runs in python3, or what OCTET_PYTHON names")
+      ->excludes("--data")
+      ->type_name("FILE.py[:FUNCTION]");
+}
+
 void add_options(CLI::App& app, QuantizationArguments& a, bool whole) {
   app.add_option("--method", a.method, "how ranges are chosen")
       ->check(CLI::IsMember(method_names()))

@@ -34,6 +34,8 @@ struct CommonArguments {
 };
 
 void add_options(CLI::App& app, DataArguments& a, bool required);
+// --data-loader-script, instead of --data.
+void add_loader(CLI::App& app, std::string& script);
 // Not `whole`: calibrate has no use for the options on the form of the result.
 void add_options(CLI::App& app, QuantizationArguments& a, bool whole);
 // --effort and --skip.

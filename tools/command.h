@@ -28,6 +28,7 @@ Command add_inspect(CLI::App& root);
 Command add_strip(CLI::App& root);
 Command add_lint(CLI::App& root);
 Command add_trtexec(CLI::App& root);
+Command add_polygraphy(CLI::App& root);
 
 // The words behind `octet trtexec`, or behind a link of the name trtexec.
 void run_trtexec(const std::vector<std::string>& words);

@@ -61,9 +61,10 @@ int run(int count, char** words) {
   app.set_help_flag("-h,--help", "print this help");
   app.require_subcommand(1);
   app.footer(kExample);
-  const std::vector<Command> commands{
-      add_quantize(app), add_calibrate(app), add_build(app), add_run(app),  add_eval(app),   add_compare(app),
-      add_bench(app),    add_inspect(app),   add_strip(app), add_lint(app), add_trtexec(app)};
+  const std::vector<Command> commands{add_quantize(app), add_calibrate(app), add_build(app),
+                                      add_run(app),      add_eval(app),      add_compare(app),
+                                      add_bench(app),    add_inspect(app),   add_strip(app),
+                                      add_lint(app),     add_trtexec(app),   add_polygraphy(app)};
   const bool linked = count > 0 && std::filesystem::path(words[0]).filename() == "trtexec";
   const bool trtexec = linked || (count > 1 && std::string_view(words[1]) == "trtexec");
   const auto who = [&] { return linked ? std::string("trtexec") : trtexec ? "octet trtexec" : chosen(app); };

@@ -5,6 +5,7 @@
 #include "command.h"
 #include "common.h"
 #include "data/preprocess.h"
+#include "loader_script.h"
 #include "onnx/onnx.h"
 #include "ops/op_def.h"
 #include "pipeline/quantize_pipeline.h"
@@ -16,13 +17,15 @@ namespace {
 // With what only the command has.
 struct Arguments : QuantizeArguments {
   CommonArguments common;
+  std::string loader;
   bool verbose = false;
 };
 
 void check_arguments(const Arguments& arguments) {
   const QuantizationArguments& q = arguments.quantization;
-  if (q.weights == "int4" && (arguments.effort.effort == "fast" || q.activations == "float" ||
-                              (!arguments.table.empty() && arguments.data.data.empty())))
+  if (q.weights == "int4" &&
+      (arguments.effort.effort == "fast" || q.activations == "float" ||
+       (!arguments.table.empty() && arguments.data.data.empty() && arguments.loader.empty())))
     throw UsageError(
         "--weights int4 needs data to correct the layers with, which --effort fast, --activations float and "
         "--table without --data do not use");
@@ -38,7 +41,7 @@ Json json_of(const Arguments& arguments, const Quantized& result, const std::vec
             {"method", range_method_name(table.method)},
             {"preprocess", table.preprocess},
             {"samples", table.samples},
-            {"synthetic", arguments.data.data.empty() && arguments.table.empty()},
+            {"synthetic", !arguments.data.given() && arguments.table.empty()},
             {"skipped", result.calibrated.skipped.size()},
             {"quantized_nodes", result.done.layers.size()},
             {"four_bit_layers", result.done.four_bits},
@@ -95,7 +98,7 @@ void print_text(const Arguments& arguments, const Quantized& result) {
 
 // --dynamic: no data, no table, no report on layers.
 void run_dynamic(const Arguments& arguments) {
-  if (!arguments.data.data.empty() || !arguments.table.empty() || !arguments.save_table.empty())
+  if (!arguments.data.data.empty() || !arguments.loader.empty() || !arguments.table.empty() || !arguments.save_table.empty())
     throw UsageError(
         "--dynamic: scales of activations are chosen at run time, it takes no --data and no table");
   FloatModel model = load_float_model(arguments.model);
@@ -117,7 +120,7 @@ void run_dynamic(const Arguments& arguments) {
                       arguments.output, plural(static_cast<int64_t>(nodes.size()), "node")));
 }
 
-void run(const Arguments& arguments) {
+void run(Arguments arguments) {
   check_arguments(arguments);
   if (arguments.dynamic) return run_dynamic(arguments);
   if (arguments.data.preprocess) Preprocess::parse(*arguments.data.preprocess);
@@ -128,6 +131,8 @@ void run(const Arguments& arguments) {
       throw UsageError(
           fmt::format("'{}.data' holds the model's weights: give the result another name", arguments.output));
   }
+  if (!arguments.loader.empty())
+    arguments.data.samples = run_loader_script(arguments.loader, model.graph, arguments.data.limit);
   const auto progress = terminal_progress(true);
   const Quantized result = quantize(arguments, model, *progress, terminal_log());
   if (!result.written) write_quantized(arguments, result);
@@ -152,6 +157,7 @@ Command add_quantize(CLI::App& root) {
   app->add_option("MODEL", a->model, "float ONNX model")->required();
   app->add_option("-o,--output", a->output, "the quantized ONNX model")->required()->type_name("OUT.onnx");
   add_options(*app, a->data, /*required=*/false);
+  add_loader(*app, a->loader);
   add_options(*app, a->quantization, /*whole=*/true);
   app->add_option("--table", a->table,
                   "take the ranges from this calibration table or TensorRT cache; --data is then only for "

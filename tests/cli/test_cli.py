@@ -26,7 +26,7 @@ VAL = ROOT / "demo/images/val"
 PREPROCESS = "short=64 crop=64 rgb mean=127.5 std=127.5"
 OCTET = None  # set from the command line
 COMMANDS = ("quantize", "calibrate", "build", "run", "eval", "compare", "bench", "inspect", "strip", "lint",
-            "trtexec")
+            "trtexec", "polygraphy")
 SEED = int(os.environ.get("OCTET_TEST_SEED", random.randrange(1 << 32)))
 
 
