@@ -278,15 +278,13 @@ class Adapter final : public Calibrator {
     }
     return "EntropyCalibration2";
   }
-  std::string method() const {
-    switch (user_.getAlgorithm()) {
-      case CalibrationAlgoType::kLEGACY_CALIBRATION:
-        return "percentile";
-      case CalibrationAlgoType::kMINMAX_CALIBRATION:
-        return "minmax";
-      default:
-        return "entropy";
-    }
+  void choose(BuilderConfig& config) const {
+    config.method = "entropy";
+    if (user_.getAlgorithm() == CalibrationAlgoType::kMINMAX_CALIBRATION) config.method = "minmax";
+    if (user_.getAlgorithm() != CalibrationAlgoType::kLEGACY_CALIBRATION) return;
+    config.method = "percentile";
+    if (const auto* legacy = dynamic_cast<const IInt8LegacyCalibrator*>(&user_))
+      config.percentile = std::clamp(legacy->getQuantile() * 100, 50.0, 100.0);
   }
 
  private:
@@ -353,7 +351,7 @@ class Builder final : public IBuilder {
           static_cast<int64_t>(std::min<size_t>(config.getMaxWorkspaceSize(), size_t{1} << 40));
     if (IInt8Calibrator* user = config.getInt8Calibrator()) {
       const auto adapter = std::make_shared<Adapter>(*user);
-      options.method = adapter->method();
+      adapter->choose(options);
       options.calibrator = adapter;
     }
     return build(network.model(), options);

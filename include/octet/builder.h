@@ -53,6 +53,7 @@ struct BuilderConfig {
 
   // Quantization, by the names that the command has for them.
   std::string method = "mse";
+  double percentile = 99.99;     // of values inside the range, for the method "percentile"
   std::string target = "octet";  // with a TensorRT cache always "tensorrt"
   std::string effort = "default";
   std::vector<std::string> include, exclude;  // nodes or operator types

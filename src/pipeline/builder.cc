@@ -64,6 +64,9 @@ void check(const BuilderConfig& config) {
   if (config.effort != "fast" && config.effort != "default" && config.effort != "best")
     fail(ErrorCode::kInvalidArgument, "effort '{}': expected fast, default or best", config.effort);
   parse_range_method(config.method);
+  RangeOptions ranges;
+  ranges.percentile = config.percentile;
+  validate(ranges);
   find_target(config.target);
 }
 
@@ -99,6 +102,7 @@ QuantizeArguments arguments_of(const BuilderConfig& config) {
   QuantizeArguments arguments;
   arguments.threads = config.threads;
   arguments.quantization.method = config.method;
+  arguments.quantization.percentile = config.percentile;
   arguments.quantization.target = config.target;
   arguments.quantization.include = config.include;
   arguments.quantization.exclude = config.exclude;
