@@ -4,6 +4,7 @@
 # make test-kernels 100,000 random cases per integer kernel and instruction set
 # make test-onnx    ONNX's node tests (those of OCTET_DATA)
 # make test-onnxruntime  our results beside ONNX Runtime's (fetches it from PyPI)
+# make test-python  pip install . in a fresh virtual environment, the module's tests, README's example
 # make accuracy     what quantization costs each model: docs/accuracy.md (Python packages as test-onnxruntime)
 # make sanitize     the test suite under AddressSanitizer and UndefinedBehaviorSanitizer
 # make fuzz         fuzz import and build for FUZZ_SECONDS (60) each, under sanitizers (clang)
@@ -26,7 +27,7 @@ SOURCES = $(shell find src include tools tests fuzz examples python \
 TIDY_SOURCES = $(shell find src tools -name '*.cc' ! -name '*test.cc' ! -name '*bench.cc' -print 2>/dev/null | LC_ALL=C sort)
 
 .DEFAULT_GOAL := octet
-.PHONY: octet all packages configure demo test unit-test layers format-check test-kernels test-onnx test-onnxruntime sanitize fuzz models accuracy tidy bench \
+.PHONY: octet all packages configure demo test unit-test layers format-check test-kernels test-onnx test-python test-onnxruntime sanitize fuzz models accuracy tidy bench \
   format docs clean
 
 octet: configure
@@ -66,6 +67,9 @@ test-kernels: configure
 test-onnx: configure
 	@cmake --build build --parallel $(JOBS) --target octet_node_tests
 	@tests/onnx_nodes/run.sh build/tests/octet_node_tests --others
+
+test-python: packages
+	@tests/python/run.sh
 
 test-onnxruntime: octet
 	@tests/onnxruntime/run.sh
