@@ -74,8 +74,8 @@ void add_options(CLI::App& app, QuantizationArguments& a, bool whole) {
   app.add_option("--percentile", a.percentile, "percent of values inside the range, for --method percentile")
       ->check(CLI::Range(50.0, 100.0))
       ->capture_default_str();
-  app.add_option("--target", a.target, "what the result is for: octet, tensorrt or onnxruntime")
-      ->check(CLI::IsMember({"octet", "tensorrt", "onnxruntime"}))
+  app.add_option("--target", a.target, "what the result is for: octet, tensorrt, onnxruntime or openvino")
+      ->check(CLI::IsMember({"octet", "tensorrt", "onnxruntime", "openvino"}))
       ->capture_default_str();
   const auto names = [&](const std::string& flag, std::vector<std::string>& list, const std::string& help) {
     app.add_option(flag, list, help)->allow_extra_args(false)->type_name("NODE");

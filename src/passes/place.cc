@@ -14,6 +14,7 @@ constexpr TargetRules kTargets[] = {
     {"octet", DType::kUInt8, false, true, true},
     {"tensorrt", DType::kInt8, true, false, false},
     {"onnxruntime", DType::kUInt8, false, true, false},  // its fused kernels take one scale
+    {"openvino", DType::kUInt8, false, false, false},    // its FakeQuantize has one grid; biases as NNCF's
 };
 
 class Placer {
@@ -236,7 +237,8 @@ class Placer {
 const TargetRules& find_target(std::string_view name) {
   for (const TargetRules& t : kTargets)
     if (t.name == name) return t;
-  fail(ErrorCode::kInvalidArgument, "unknown target '{}': expected octet, tensorrt or onnxruntime", name);
+  fail(ErrorCode::kInvalidArgument, "unknown target '{}': expected octet, tensorrt, onnxruntime or openvino",
+       name);
 }
 
 Placement place(const Graph& graph, const QuantizeOptions& options) {

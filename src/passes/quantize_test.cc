@@ -171,7 +171,7 @@ Graph quantized(const char* target, bool per_tensor = false) {
 }
 
 TEST(InsertQdq, FollowsTheTarget) {
-  for (const char* target : {"octet", "tensorrt", "onnxruntime"}) {
+  for (const char* target : {"octet", "tensorrt", "onnxruntime", "openvino"}) {
     SCOPED_TRACE(target);
     const TargetRules& rules = find_target(target);
     const Graph g = quantized(target);
@@ -228,6 +228,9 @@ TEST(InsertQdq, TargetsAreAsDocumented) {
   EXPECT_EQ(find_target("tensorrt").activation, DType::kInt8);
   EXPECT_FALSE(find_target("tensorrt").integer_bias);
   EXPECT_TRUE(find_target("onnxruntime").integer_bias);
+  EXPECT_FALSE(find_target("openvino").symmetric);
+  EXPECT_FALSE(find_target("openvino").integer_bias);
+  EXPECT_FALSE(find_target("openvino").channel_scales);
   EXPECT_EQ(find_target("octet").activation, DType::kUInt8);
   EXPECT_THROW(find_target("nothing"), Error);
 }

@@ -62,6 +62,52 @@ def model(nodes, inputs, outputs, initializers, opset=17):
     return field(1, 8) + field(7, graph) + field(8, field(1, "") + field(2, opset))
 
 
+def fields(message):
+    """(number, value) of a message: integers, and bytes of texts and messages."""
+    at = 0
+
+    def number():
+        nonlocal at
+        value = shift = 0
+        while True:
+            byte = message[at]
+            at += 1
+            value |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                return value
+
+    while at < len(message):
+        key = number()
+        if key & 7 == 0:
+            yield key >> 3, number()
+            continue
+        size = {1: 8, 5: 4}.get(key & 7)
+        size = number() if size is None else size
+        yield key >> 3, message[at:at + size]
+        at += size
+
+
+def read_graph(onnx):
+    """A model's nodes as (operator, inputs, outputs), and its constants of one element by name."""
+    graph = next(value for key, value in fields(onnx) if key == 7)
+    nodes, constants = [], {}
+    for key, value in fields(graph):
+        if key == 1:
+            parts = list(fields(value))
+            nodes.append((next(v.decode() for k, v in parts if k == 4), [v.decode() for k, v in parts if k == 1],
+                          [v.decode() for k, v in parts if k == 2]))
+        elif key == 5:
+            parts = list(fields(value))
+            name, dtype = (next(v for k, v in parts if k == n) for n in (8, 2))
+            raw = next((v for k, v in parts if k == 9), b"")
+            if dtype == FLOAT and len(raw) == 4:
+                constants[name.decode()] = struct.unpack("<f", raw)[0]
+            elif dtype in (2, 3) and len(raw) == 1:
+                constants[name.decode()] = struct.unpack("B" if dtype == 2 else "b", raw)[0]
+    return nodes, constants
+
+
 def npy(shape, values, kind="f"):
     code = {"f": "<f4", "q": "<i8"}[kind]
     text = "{'descr': '%s', 'fortran_order': False, 'shape': (%s), }" % (code, "".join(f"{d}, " for d in shape))
