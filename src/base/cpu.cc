@@ -9,6 +9,10 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #endif
 
 namespace octet {
@@ -18,10 +22,23 @@ struct NamedIsa {
   Isa isa;
   std::string_view name;
 };
-constexpr std::array<NamedIsa, 4> kIsas{{{Isa::kReference, "reference"},
+constexpr std::array<NamedIsa, 5> kIsas{{{Isa::kReference, "reference"},
                                          {Isa::kAvx2, "avx2"},
                                          {Isa::kAvx512Vnni, "avx512vnni"},
-                                         {Isa::kAvx512VnniVbmi, "avx512vnni-vbmi"}}};
+                                         {Isa::kAvx512VnniVbmi, "avx512vnni-vbmi"},
+                                         {Isa::kAmx, "amx"}}};
+
+#if defined(__x86_64__)
+// Linux gives a process the tile registers when it asks (Documentation/arch/x86/xstate.rst).
+bool may_use_tiles() {
+#if defined(__linux__)
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+#endif
 
 Isa detect() {
 #if defined(__x86_64__)
@@ -39,7 +56,10 @@ Isa detect() {
   constexpr unsigned kVbmi = 1u << 1, kVnni = 1u << 11;
   if (!has(b, kAvx2Bit)) return Isa::kReference;
   if (!has(low, kZmm) || !has(b, kF | kDq | kBw | kVl) || !has(c, kVnni)) return Isa::kAvx2;
-  return has(c, kVbmi) ? Isa::kAvx512VnniVbmi : Isa::kAvx512Vnni;
+  if (!has(c, kVbmi)) return Isa::kAvx512Vnni;
+  constexpr unsigned kAmxTile = 1u << 24, kAmxInt8 = 1u << 25, kTiles = 0x60000;
+  return has(low, kTiles) && has(d, kAmxTile | kAmxInt8) && may_use_tiles() ? Isa::kAmx
+                                                                            : Isa::kAvx512VnniVbmi;
 #else
   return Isa::kReference;
 #endif

@@ -422,6 +422,8 @@ TEST(Conv, ChoosesWhatTheInstructionSetCanRun) {
   EXPECT_EQ(choose_conv(s, Isa::kReference).name, "reference");
   EXPECT_EQ(choose_conv(s, Isa::kAvx2).name, "avx2");
   EXPECT_EQ(choose_conv(s, Isa::kAvx512Vnni).name, "avx512vnni");
+  EXPECT_EQ(choose_conv(s, Isa::kAmx).name, "avx512vnni") << "too few products for a tile";
+  EXPECT_EQ(choose_conv({.in_c = 64, .out_c = 8}, Isa::kAmx).name, "amx");
 }
 
 }  // namespace
