@@ -7,6 +7,7 @@
 #include "bench_inputs.h"
 #include "command.h"
 #include "common.h"
+#include "kernels/simd/peak.h"
 #include "summary.h"
 #include "timing.h"
 
@@ -34,33 +35,57 @@ std::vector<StepTime> slowest_first(const std::vector<double>& seconds) {
   return order;
 }
 
-Json profile_json(const engine::Model& model, const std::vector<std::string>& kernels,
-                  const std::vector<double>& seconds) {
+// What the steps took beside what they could have taken.
+struct Profile {
+  const engine::Model& model;
+  std::vector<std::string> kernels;
+  std::vector<int64_t> work;    // multiply-adds
+  std::vector<double> seconds;  // median of each step
+  std::vector<double> fastest;
+  double peak;  // multiply-adds per second of all threads together; 0: not known
+
+  double gops(size_t step) const { return 2e-9 * static_cast<double>(work[step]) / seconds[step]; }
+  // Part of the INT8 peak, for a step of integers.
+  bool has_share(size_t step) const {
+    return peak > 0 && work[step] > 0 && model.steps[step].precision == "int8";
+  }
+  double share(size_t step) const { return static_cast<double>(work[step]) / seconds[step] / peak; }
+};
+
+Json profile_json(const Profile& profile) {
   Json list = Json::array();
-  for (size_t i = 0; i < seconds.size(); ++i) {
-    const engine::StepDef& s = model.steps[i];
-    list.push_back({{"name", s.name},
-                    {"kind", step_kind(s)},
-                    {"ms", seconds[i] * 1e3},
-                    {"kernel", kernels[i]},
-                    {"precision", s.precision},
-                    {"reason", s.reason}});
+  for (size_t i = 0; i < profile.seconds.size(); ++i) {
+    const engine::StepDef& s = profile.model.steps[i];
+    Json step{{"name", s.name},
+              {"kind", step_kind(s)},
+              {"ms", profile.seconds[i] * 1e3},
+              {"min_ms", profile.fastest[i] * 1e3},
+              {"kernel", profile.kernels[i]},
+              {"precision", s.precision},
+              {"reason", s.reason},
+              {"multiply_adds", profile.work[i]}};
+    if (profile.work[i] > 0) step["gops"] = profile.gops(i);
+    if (profile.has_share(i)) step["of_int8_peak"] = profile.share(i);
+    list.push_back(std::move(step));
   }
   return list;
 }
 
-std::string profile_text(const engine::Model& model, const std::vector<std::string>& kernels,
-                         const std::vector<double>& seconds) {
+std::string profile_text(const Profile& profile) {
   double total = 0;
-  for (double s : seconds) total += s;
-  std::vector<std::vector<std::string>> rows{
-      {"step, slowest first", "kind", "kernel", "precision", "ms", "share", "why not int8"}};
-  for (const auto& [i, time] : slowest_first(seconds)) {
-    const engine::StepDef& s = model.steps[i];
-    rows.push_back({s.name, step_kind(s), kernels[i], s.precision, fmt::format("{:.4f}", time * 1e3),
-                    fmt::format("{:.1f} %", total > 0 ? 100 * time / total : 0), s.reason});
+  for (double s : profile.seconds) total += s;
+  std::vector<std::vector<std::string>> rows{{"step, slowest first", "kind", "kernel", "precision", "ms",
+                                              "share", "GOPS", "of peak", "why not int8"}};
+  for (const auto& [i, time] : slowest_first(profile.seconds)) {
+    const engine::StepDef& s = profile.model.steps[i];
+    rows.push_back({s.name, step_kind(s), profile.kernels[i], s.precision, fmt::format("{:.4f}", time * 1e3),
+                    fmt::format("{:.1f} %", total > 0 ? 100 * time / total : 0),
+                    profile.work[i] > 0 ? fmt::format("{:.1f}", profile.gops(i)) : "",
+                    profile.has_share(i) ? fmt::format("{:.0f} %", 100 * profile.share(i)) : "", s.reason});
   }
-  return columns(rows, 4);
+  const std::string peak =
+      profile.peak > 0 ? fmt::format("  INT8 peak {:.0f} GOPS, measured\n", 2e-9 * profile.peak) : "";
+  return peak + columns(rows, 4);
 }
 
 void run(const Arguments& arguments) {
@@ -80,8 +105,16 @@ void run(const Arguments& arguments) {
   const double rate = static_cast<double>(batch) * static_cast<double>(times.size()) / total;
   std::sort(times.begin(), times.end());
   const auto ms = [&](double part) { return quantile(times, part) * 1e3; };
-  std::vector<double> steps;
-  if (arguments.profile) steps = time_steps(context, inputs, engine.model().steps.size(), arguments.duration);
+  Profile profile{engine.model(), {}, {}, {}, {}, 0};
+  if (arguments.profile) {
+    profile.peak = kernels::measure_int8_peak(options.isa) * pool.threads();
+    for (const auto& t : time_each_step(context, inputs, engine.model().steps.size(), arguments.duration)) {
+      profile.seconds.push_back(quantile(t, 0.5));
+      profile.fastest.push_back(t.front());
+    }
+    profile.kernels = context.step_kernels();
+    profile.work = context.step_multiply_adds();
+  }
 
   if (arguments.common.json) {
     Json json{{"min_ms", times.front() * 1e3},
@@ -94,7 +127,10 @@ void run(const Arguments& arguments) {
               {"runs", times.size()},
               {"batch", batch},
               {"memory_bytes", context.memory_bytes()}};
-    if (arguments.profile) json["steps"] = profile_json(engine.model(), context.step_kernels(), steps);
+    if (arguments.profile) {
+      json["steps"] = profile_json(profile);
+      json["int8_peak_gops"] = 2e-9 * profile.peak;
+    }
     print_json(json);
     return;
   }
@@ -102,7 +138,7 @@ void run(const Arguments& arguments) {
                     plural(static_cast<int64_t>(times.size()), "run"), batch));
   print(fmt::format("  min {:.3f} ms, median {:.3f} ms, 90 % {:.3f} ms, 99 % {:.3f} ms; {:.1f} images/s\n",
                     times.front() * 1e3, ms(0.5), ms(0.9), ms(0.99), rate));
-  if (arguments.profile) print(profile_text(engine.model(), context.step_kernels(), steps));
+  if (arguments.profile) print(profile_text(profile));
 }
 
 }  // namespace
@@ -120,7 +156,8 @@ Command add_bench(CLI::App& root) {
   app->add_option("--shapes", arguments->shapes, "shapes of inputs with dynamic dimensions; may be repeated")
       ->allow_extra_args(false)
       ->type_name("INPUT:1x3x224x224,...");
-  app->add_flag("--profile", arguments->profile, "time of each step, its kernel, and why it is not int8");
+  app->add_flag("--profile", arguments->profile,
+                "of each step: time, GOPS, part of the measured INT8 peak, kernel, why it is not int8");
   arguments->common.add(*app);
   arguments->common.add_deterministic(*app);
   app->footer("Example:\n  octet bench demo/model.onnx --threads 1 --duration 1");

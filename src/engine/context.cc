@@ -12,6 +12,7 @@
 #include "engine/plan.h"
 #include "engine/steps/step.h"
 #include "engine/validate.h"
+#include "engine/work.h"
 
 namespace octet::engine {
 
@@ -434,6 +435,12 @@ std::vector<std::string> Context::step_kernels() const {
   for (size_t i = 0; i < steps.size(); ++i)
     names.push_back(steps[i] ? steps[i]->kernel() : state_->model().steps[i].kind);
   return names;
+}
+
+std::vector<int64_t> Context::step_multiply_adds() const {
+  std::vector<int64_t> work;
+  for (const StepDef& step : state_->model().steps) work.push_back(multiply_adds(step, state_->now->shapes));
+  return work;
 }
 
 }  // namespace octet::engine

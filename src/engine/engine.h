@@ -97,8 +97,9 @@ class Context {
   // Plain tensors in the order of Model::outputs; overwritten by the next run.
   const Tensor& output(size_t index) const;
   const std::vector<int64_t>& input_shape(size_t index) const;
-  int64_t memory_bytes() const;                   // arena and scratch
-  std::vector<std::string> step_kernels() const;  // what each step runs as, e.g. "conv avx512vnni"
+  int64_t memory_bytes() const;                     // arena and scratch
+  std::vector<std::string> step_kernels() const;    // what each step runs as, e.g. "conv avx512vnni"
+  std::vector<int64_t> step_multiply_adds() const;  // see work.h; of the shapes of the last run
 
  private:
   struct State;

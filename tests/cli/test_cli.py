@@ -336,6 +336,11 @@ class Works(Case):
         self.assertEqual(timed["threads"], 2)
         self.assertTrue(0 < timed["min_ms"] <= timed["median_ms"] <= timed["p90_ms"] <= timed["p99_ms"])
         self.assertGreater(timed["images_per_second"], 0)
+        self.assertGreater(timed["int8_peak_gops"], 0)
+        self.assertTrue(any(step["multiply_adds"] for step in timed["steps"]))
+        for step in timed["steps"]:
+            self.assertEqual(step["multiply_adds"] > 0, step["kind"] in ("conv", "gemm"), step)
+            self.assertEqual("of_int8_peak" in step, step["multiply_adds"] > 0, step)
         self.assertEqual(self.report("inspect", e)["metadata"]["octet.preprocess"], self.report("inspect", q)["metadata"]
                          ["octet.preprocess"])
         for file in (MODEL, q, e):
