@@ -31,6 +31,9 @@ enum class Function : uint8_t {
 //   f32 output:            function(fma(float(acc), scale[c], bias[c])) (+ nothing else: no out_scale, no
 //   residual)
 //
+// A function has two forms, one for float results and, for some, a cheaper one for results of 8 bits
+// (simd/function_body.h).
+//
 // So without a function `scale` = s_x * s_w / s_y and `bias` = b / s_y + z_y - z_r * s_r / s_y; with one,
 // `scale` and `bias` give the real value before the function, out_scale = 1 / s_y and out_zero = z_y - z_r *
 // s_r / s_y. NaN becomes `low`. Arrays have one entry per output channel, padded to a multiple of 64 entries

@@ -167,27 +167,33 @@ void finish_function(const ConvCall& call, const Channels& c, const Target& t, c
   const Epilogue& e = call.epilogue;
   const __m256 low = _mm256_set1_ps(e.low), high = _mm256_set1_ps(e.high);
   for (int64_t p = 0; p < pixels; ++p, accumulators += 16) {
+    __m256 v[2];
+    for (int h = 0; h < 2; ++h) {
+      const int i = 8 * h;
+      v[h] = _mm256_cvtepi32_ps(_mm256_load_si256(reinterpret_cast<const __m256i*>(accumulators + i)));
+      v[h] = _mm256_fmadd_ps(v[h], _mm256_load_ps(c.scale + i), _mm256_load_ps(c.bias + i));
+    }
+    if (call.float_output) {
+      evaluate_functions(F, e.alpha, e.beta, v);
+      float* out = reinterpret_cast<float*>(t.bytes) + p * t.stride;
+      store_floats(out, v[0], t.width);
+      if (t.width > 8) store_floats(out + 8, v[1], t.width - 8);
+      continue;
+    }
+    evaluate_byte_functions(F, e.alpha, e.beta, v);
     __m256i rounded[2];
     for (int h = 0; h < 2; ++h) {
       const int i = 8 * h;
-      __m256 v = _mm256_cvtepi32_ps(_mm256_load_si256(reinterpret_cast<const __m256i*>(accumulators + i)));
-      v = _mm256_fmadd_ps(v, _mm256_load_ps(c.scale + i), _mm256_load_ps(c.bias + i));
-      v = evaluate_function(F, e.alpha, e.beta, v);
-      if (call.float_output) {
-        if (t.width > i) store_floats(reinterpret_cast<float*>(t.bytes) + p * t.stride + i, v, t.width - i);
-        continue;
-      }
       if constexpr (F != Function::kNone)
-        v = _mm256_fmadd_ps(v, _mm256_load_ps(c.out_scale + i), _mm256_load_ps(c.out_zero + i));
+        v[h] = _mm256_fmadd_ps(v[h], _mm256_load_ps(c.out_scale + i), _mm256_load_ps(c.out_zero + i));
       if (t.residual != nullptr) {
         const auto* r = reinterpret_cast<const __m128i*>(t.residual + p * t.residual_stride + i);
         const __m256 residual = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(r)));
-        v = _mm256_fmadd_ps(residual, _mm256_load_ps(c.residual_scale + i), v);
+        v[h] = _mm256_fmadd_ps(residual, _mm256_load_ps(c.residual_scale + i), v[h]);
       }
-      v = _mm256_min_ps(_mm256_max_ps(v, low), high);  // NaN becomes low
-      rounded[h] = _mm256_cvtps_epi32(v);
+      rounded[h] = _mm256_cvtps_epi32(_mm256_min_ps(_mm256_max_ps(v[h], low), high));  // NaN becomes low
     }
-    if (!call.float_output) store_bytes(t.bytes + p * t.stride, rounded[0], rounded[1], t.width);
+    store_bytes(t.bytes + p * t.stride, rounded[0], rounded[1], t.width);
   }
 }
 

@@ -157,32 +157,65 @@ inline __attribute__((always_inline)) void store_u8(const Channels& c, const Tar
   return t.residual != nullptr ? store_u8<P, B, true>(c, t, acc) : store_u8<P, B, false>(c, t, acc);
 }
 
+// Sums of one block of a tile: of pixel p at `sums` + p * stride.
+struct BlockSums {
+  const int32_t* sums;
+  int64_t stride;
+};
+
+inline __m512 scaled(const Channels& c, int j, const BlockSums& a, int p) {
+  const __m512 sum = _mm512_cvtepi32_ps(_mm512_load_si512(a.sums + p * a.stride));
+  return _mm512_fmadd_ps(sum, _mm512_load_ps(c.scale + 16 * j), _mm512_load_ps(c.bias + 16 * j));
+}
+
+// Bytes of kCount pixels from pixel p on in block j: several at once hide the latencies of the function.
+template <Function F, int kCount>
+inline void finish_pixels(const Epilogue& e, const Channels& c, const Target& t, const BlockSums& sums, int j,
+                          int p) {
+  const auto mask = static_cast<__mmask16>(t.mask >> (16 * j));
+  const __m512 high = _mm512_set1_ps(t.high);
+  __m512 v[kCount];
+#pragma GCC unroll 4
+  for (int i = 0; i < kCount; ++i) v[i] = scaled(c, j, sums, p + i);
+  if constexpr (F != Function::kNone) {
+    evaluate_byte_functions(F, e.alpha, e.beta, v);
+#pragma GCC unroll 4
+    for (int i = 0; i < kCount; ++i)
+      v[i] = _mm512_fmadd_ps(v[i], _mm512_load_ps(c.out_scale + 16 * j), _mm512_load_ps(c.out_zero + 16 * j));
+  }
+  if (t.residual != nullptr)
+    for (int i = 0; i < kCount; ++i)
+      v[i] = _mm512_fmadd_ps(load_residual(t.residual + (p + i) * t.residual_stride + 16 * j),
+                             _mm512_load_ps(c.residual_scale + 16 * j), v[i]);
+  const __m512i low = _mm512_set1_epi32(t.low);
+#pragma GCC unroll 4
+  for (int i = 0; i < kCount; ++i) {
+    const __m512i rounded = _mm512_max_epi32(round_limited(v[i], high), low);
+    _mm512_mask_cvtepi32_storeu_epi8(t.bytes + (p + i) * t.stride + 16 * j, mask, rounded);
+  }
+}
+
 // `accumulators` is [pixels][blocks * 16].
 template <Function F>
 void finish_function(const ConvCall& call, const Channels& c, const Target& t, const int32_t* accumulators,
                      int pixels, int blocks) {
   const Epilogue& e = call.epilogue;
-  const __m512 high = _mm512_set1_ps(t.high);
-  for (int p = 0; p < pixels; ++p) {
-    for (int j = 0; j < blocks; ++j, accumulators += 16) {
-      const auto mask = static_cast<__mmask16>(t.mask >> (16 * j));
-      __m512 v = _mm512_cvtepi32_ps(_mm512_load_si512(accumulators));
-      v = _mm512_fmadd_ps(v, _mm512_load_ps(c.scale + 16 * j), _mm512_load_ps(c.bias + 16 * j));
-      v = evaluate_function(F, e.alpha, e.beta, v);
-      if (call.float_output) {
-        float* out = reinterpret_cast<float*>(t.bytes) + p * t.stride + 16 * j;
-        _mm512_mask_storeu_ps(out, mask, v);
-        continue;
+  for (int j = 0; j < blocks; ++j) {
+    const BlockSums sums{accumulators + 16 * j, int64_t{16} * blocks};
+    int p = 0;
+    if (!call.float_output) {
+      for (; p + 4 <= pixels; p += 4) finish_pixels<F, 4>(e, c, t, sums, j, p);
+      if (p + 2 <= pixels) {
+        finish_pixels<F, 2>(e, c, t, sums, j, p);
+        p += 2;
       }
-      if constexpr (F != Function::kNone)
-        v = _mm512_fmadd_ps(v, _mm512_load_ps(c.out_scale + 16 * j), _mm512_load_ps(c.out_zero + 16 * j));
-      if (t.residual != nullptr) {
-        const __m512 r = load_residual(t.residual + p * t.residual_stride + 16 * j);
-        v = _mm512_fmadd_ps(r, _mm512_load_ps(c.residual_scale + 16 * j), v);
-      }
-      const __m512i rounded = _mm512_max_epi32(round_limited(v, high), _mm512_set1_epi32(t.low));
-      const __m128i packed = _mm512_cvtepi32_epi8(rounded);
-      _mm_mask_storeu_epi8(t.bytes + p * t.stride + 16 * j, mask, packed);
+      if (p < pixels) finish_pixels<F, 1>(e, c, t, sums, j, p);
+      continue;
+    }
+    for (; p < pixels; ++p) {
+      float* out = reinterpret_cast<float*>(t.bytes) + p * t.stride + 16 * j;
+      _mm512_mask_storeu_ps(out, static_cast<__mmask16>(t.mask >> (16 * j)),
+                            evaluate_function(F, e.alpha, e.beta, scaled(c, j, sums, p)));
     }
   }
 }

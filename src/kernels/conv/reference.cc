@@ -45,12 +45,13 @@ int32_t accumulate(const ConvCall& call, const PackedConv& p, int64_t n, int64_t
 void finish(const ConvCall& call, int64_t pixel, int64_t o, int32_t acc) {
   const Epilogue& e = call.epilogue;
   float v = std::fma(static_cast<float>(acc), e.scale[o], e.bias[o]);
-  if (e.function != Function::kNone) v = evaluate_function(e.function, e.alpha, e.beta, v);
   if (call.float_output) {
+    if (e.function != Function::kNone) v = evaluate_function(e.function, e.alpha, e.beta, v);
     static_cast<float*>(call.output)[pixel * call.out_pixel_stride + o] = v;
     return;
   }
-  if (e.function != Function::kNone) v = std::fma(v, e.out_scale[o], e.out_zero[o]);
+  if (e.function != Function::kNone)
+    v = std::fma(evaluate_byte_function(e.function, e.alpha, e.beta, v), e.out_scale[o], e.out_zero[o]);
   if (e.residual_scale != nullptr) {
     const float residual = call.residual[pixel * call.residual_pixel_stride + o];
     v = std::fma(residual, e.residual_scale[o], v);

@@ -226,14 +226,12 @@ OCTET_FORCE_INLINE void finish(const Block& block, int64_t first_x, int64_t coun
       v[g] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(load(sums + g * kVector)), load_constant(b, kScale, g),
                              load_constant(b, kBias, g));
     });
-    if (function != Function::kNone)
-      for_groups([&](int g) __attribute__((always_inline)) {
-        v[g] = evaluate_function(function, e.alpha, e.beta, v[g]);
-      });
     if (call.float_output) {
+      evaluate_functions(function, e.alpha, e.beta, v);
       store_f32<kSegments>(b, x, v);
       continue;
     }
+    evaluate_byte_functions(function, e.alpha, e.beta, v);
     if (function != Function::kNone)
       for_groups([&](int g) __attribute__((always_inline)) {
         v[g] = _mm256_fmadd_ps(v[g], load_constant(b, kOutScale, g), load_constant(b, kOutZero, g));

@@ -277,12 +277,12 @@ OCTET_FORCE_INLINE void finish_row(const Block& block, int64_t x_end, Function f
     const std::byte* sums = b.sums + (x - b.first_x) * kPixel;
     __m512 v[4];
     for (int g = 0; g < 4; ++g) v[g] = scaled(b, load(sums + g * kVector), g);
-    if (function != Function::kNone)
-      for (int g = 0; g < 4; ++g) v[g] = evaluate_function(function, e.alpha, e.beta, v[g]);
     if (float_output) {
+      evaluate_functions(function, e.alpha, e.beta, v);
       store_f32<kSegments>(b, x, v);
       continue;
     }
+    evaluate_byte_functions(function, e.alpha, e.beta, v);
     if (function != Function::kNone)
       for (int g = 0; g < 4; ++g)
         v[g] = _mm512_fmadd_ps(v[g], load_ps(constant(b, kOutScale, g)), load_ps(constant(b, kOutZero, g)));

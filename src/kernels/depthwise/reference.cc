@@ -30,12 +30,13 @@ int32_t accumulate(const ConvCall& call, int64_t n, int64_t oy, int64_t ox, int6
 void finish(const ConvCall& call, int64_t pixel, int64_t c, int32_t acc) {
   const Epilogue& e = call.epilogue;
   float v = __builtin_fmaf(static_cast<float>(acc), e.scale[c], e.bias[c]);
-  if (e.function != Function::kNone) v = evaluate_function(e.function, e.alpha, e.beta, v);
   if (call.float_output) {
+    if (e.function != Function::kNone) v = evaluate_function(e.function, e.alpha, e.beta, v);
     static_cast<float*>(call.output)[pixel * call.out_pixel_stride + c] = v;
     return;
   }
-  if (e.function != Function::kNone) v = __builtin_fmaf(v, e.out_scale[c], e.out_zero[c]);
+  if (e.function != Function::kNone)
+    v = __builtin_fmaf(evaluate_byte_function(e.function, e.alpha, e.beta, v), e.out_scale[c], e.out_zero[c]);
   if (e.residual_scale != nullptr) {
     const float residual = call.residual[pixel * call.residual_pixel_stride + c];
     v = __builtin_fmaf(residual, e.residual_scale[c], v);

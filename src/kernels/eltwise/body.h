@@ -111,10 +111,13 @@ struct EltwiseBody {
         v[3] = v[0];
       }
       if constexpr (kFunction) {
-        evaluate_functions(e.function, e.alpha, e.beta, v);
-        if constexpr (!kFloat)
+        if constexpr (kFloat) {
+          evaluate_functions(e.function, e.alpha, e.beta, v);
+        } else {
+          evaluate_byte_functions(e.function, e.alpha, e.beta, v);
           for (int i = 0; i < 4; ++i)
             v[i] = S::fma(v[i], S::load(t.out_scale + at[i]), S::load(t.out_zero + at[i]));
+        }
       }
       if constexpr (kFloat) {
         auto* out = static_cast<float*>(output) + c;

@@ -26,8 +26,11 @@ void run(const EltwiseCall& call, int64_t begin, int64_t end) noexcept {
       else
         v = std::fma(static_cast<float>((x - call.a_zero[c]) * (y - call.b_zero[c])), e.scale[c], e.bias[c]);
       if (e.function != Function::kNone) {
-        v = evaluate_function_reference(e.function, e.alpha, e.beta, v);
-        if (!call.float_output) v = std::fma(v, e.out_scale[c], e.out_zero[c]);
+        if (call.float_output)
+          v = evaluate_function_reference(e.function, e.alpha, e.beta, v);
+        else
+          v = std::fma(evaluate_byte_function_reference(e.function, e.alpha, e.beta, v), e.out_scale[c],
+                       e.out_zero[c]);
       }
       if (call.float_output)
         static_cast<float*>(call.output)[pixel * call.out_stride + c] = v;

@@ -8,6 +8,10 @@ float evaluate_function_reference(Function function, float alpha, float beta, fl
   return evaluate_function(function, alpha, beta, x);
 }
 
+float evaluate_byte_function_reference(Function function, float alpha, float beta, float x) noexcept {
+  return evaluate_byte_function(function, alpha, beta, x);
+}
+
 float evaluate_exp_reference(float x) noexcept {
   return evaluate_exp(x);
 }

@@ -11,6 +11,8 @@ namespace octet::kernels {
 // function(x), the same bits as every kernel computes (see function_body.h for the definition and its
 // accuracy).
 float evaluate_function_reference(Function function, float alpha, float beta, float x) noexcept;
+// The same for a result that is rounded to 8 bits.
+float evaluate_byte_function_reference(Function function, float alpha, float beta, float x) noexcept;
 
 // exp(min(max(x, -87), 87)) with the same bits as the kernels' exp.
 float evaluate_exp_reference(float x) noexcept;

@@ -18,6 +18,13 @@ struct Avx2Ops {
   OCTET_FORCE_INLINE F fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
   OCTET_FORCE_INLINE F min(F a, F b) { return _mm256_min_ps(a, b); }
   OCTET_FORCE_INLINE F max(F a, F b) { return _mm256_max_ps(a, b); }
+  OCTET_FORCE_INLINE F abs(F a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
+  OCTET_FORCE_INLINE __m256i segment(F b) { return _mm256_srli_epi32(_mm256_castps_si256(b), 20); }
+  OCTET_FORCE_INLINE F lookup(const float* table, __m256i segment) {
+    const F low = _mm256_permutevar8x32_ps(_mm256_load_ps(table), segment);
+    const F high = _mm256_permutevar8x32_ps(_mm256_load_ps(table + 8), segment);
+    return _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(segment, 28)));
+  }
   OCTET_FORCE_INLINE F exponent(F t) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(t), 23));
   }
@@ -29,12 +36,20 @@ struct Avx2Ops {
 }  // namespace
 
 OCTET_FORCE_INLINE __m256 evaluate_function(Function function, float alpha, float beta, __m256 x) {
-  return function_value<Avx2Ops>(function, alpha, beta, x);
+  return function_value<Avx2Ops, false>(function, alpha, beta, x);
 }
 
-// The same for four vectors at once, which hides latencies.
-OCTET_FORCE_INLINE void evaluate_functions(Function function, float alpha, float beta, __m256 (&v)[4]) {
-  function_values<Avx2Ops>(function, alpha, beta, v);
+// The same for several vectors at once, which hides latencies.
+template <int kCount>
+OCTET_FORCE_INLINE void evaluate_functions(Function function, float alpha, float beta, __m256 (&v)[kCount]) {
+  function_values<Avx2Ops, false>(function, alpha, beta, v);
+}
+
+// The same for results that are rounded to 8 bits.
+template <int kCount>
+OCTET_FORCE_INLINE void evaluate_byte_functions(Function function, float alpha, float beta,
+                                                __m256 (&v)[kCount]) {
+  function_values<Avx2Ops, true>(function, alpha, beta, v);
 }
 
 // exp(min(max(x, -87), 87))

@@ -18,6 +18,11 @@ struct Avx512Ops {
   OCTET_FORCE_INLINE F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
   OCTET_FORCE_INLINE F min(F a, F b) { return _mm512_min_ps(a, b); }
   OCTET_FORCE_INLINE F max(F a, F b) { return _mm512_max_ps(a, b); }
+  OCTET_FORCE_INLINE F abs(F a) { return _mm512_abs_ps(a); }
+  OCTET_FORCE_INLINE __m512i segment(F b) { return _mm512_srli_epi32(_mm512_castps_si512(b), 20); }
+  OCTET_FORCE_INLINE F lookup(const float* table, __m512i segment) {
+    return _mm512_permutexvar_ps(segment, _mm512_load_ps(table));
+  }
   OCTET_FORCE_INLINE F exponent(F t) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(t), 23));
   }
@@ -29,12 +34,20 @@ struct Avx512Ops {
 }  // namespace
 
 OCTET_FORCE_INLINE __m512 evaluate_function(Function function, float alpha, float beta, __m512 x) {
-  return function_value<Avx512Ops>(function, alpha, beta, x);
+  return function_value<Avx512Ops, false>(function, alpha, beta, x);
 }
 
-// The same for four vectors at once, which hides latencies.
-OCTET_FORCE_INLINE void evaluate_functions(Function function, float alpha, float beta, __m512 (&v)[4]) {
-  function_values<Avx512Ops>(function, alpha, beta, v);
+// The same for several vectors at once, which hides latencies.
+template <int kCount>
+OCTET_FORCE_INLINE void evaluate_functions(Function function, float alpha, float beta, __m512 (&v)[kCount]) {
+  function_values<Avx512Ops, false>(function, alpha, beta, v);
+}
+
+// The same for results that are rounded to 8 bits.
+template <int kCount>
+OCTET_FORCE_INLINE void evaluate_byte_functions(Function function, float alpha, float beta,
+                                                __m512 (&v)[kCount]) {
+  function_values<Avx512Ops, true>(function, alpha, beta, v);
 }
 
 // exp(min(max(x, -87), 87))

@@ -19,6 +19,9 @@ struct ScalarOps {
   OCTET_FORCE_INLINE F fma(F a, F b, F c) { return __builtin_fmaf(a, b, c); }
   OCTET_FORCE_INLINE F min(F a, F b) { return a < b ? a : b; }
   OCTET_FORCE_INLINE F max(F a, F b) { return a > b ? a : b; }
+  OCTET_FORCE_INLINE F abs(F a) { return __builtin_fabsf(a); }
+  OCTET_FORCE_INLINE uint32_t segment(F b) { return (__builtin_bit_cast(uint32_t, b) >> 20) & 15; }
+  OCTET_FORCE_INLINE F lookup(const float* table, uint32_t segment) { return table[segment]; }
   OCTET_FORCE_INLINE F exponent(F t) {
     return __builtin_bit_cast(float, __builtin_bit_cast(uint32_t, t) << 23);
   }
@@ -28,7 +31,12 @@ struct ScalarOps {
 }  // namespace
 
 OCTET_FORCE_INLINE float evaluate_function(Function function, float alpha, float beta, float x) {
-  return function_value<ScalarOps>(function, alpha, beta, x);
+  return function_value<ScalarOps, false>(function, alpha, beta, x);
+}
+
+// The same for a result that is rounded to 8 bits.
+OCTET_FORCE_INLINE float evaluate_byte_function(Function function, float alpha, float beta, float x) {
+  return function_value<ScalarOps, true>(function, alpha, beta, x);
 }
 
 // exp(min(max(x, -87), 87))

@@ -97,6 +97,17 @@ TEST(Function, CloseToTheExactFunction) {
   auto gelu_tanh = [](double x) {
     return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
   };
+  auto worst_byte = [](Function f, auto exact) {
+    Worst w;
+    for (int i = -400'000; i <= 400'000; ++i) {
+      const auto x = static_cast<float>(i) * 2e-4f;
+      w.add(evaluate_byte_function_reference(f, 0, 0, x), exact(static_cast<double>(x)));
+    }
+    return w.absolute;
+  };
+  EXPECT_LE(worst_byte(Function::kSilu, [&](double x) { return x * sigmoid(x); }), 2.5e-5);
+  EXPECT_LE(worst_byte(Function::kGelu, gelu), 6e-6);
+  EXPECT_LE(worst_byte(Function::kGeluTanh, gelu_tanh), 6e-6);
   EXPECT_LE(worst(Function::kGeluTanh, -10, 1, gelu_tanh).absolute, 3e-7);
   EXPECT_LE(worst(Function::kGeluTanh, 1, 50, gelu_tanh).relative, 5e-7);
   auto hard_swish = [](double x) { return x * std::clamp(x / 6 + 0.5, 0.0, 1.0); };
