@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <limits>
+#include <random>
 
 #include "kernels/generic/generic.h"
 #include "kernels/generic/math.h"
@@ -167,6 +168,28 @@ TEST(Generic, MatricesAndReductions) {
   const Floats s = to_float(run("Softmax", with({{"axis", int64_t{0}}}), {a}, {2, 2}));
   EXPECT_NEAR(s[0], 1 / (1 + std::exp(2.0)), 1e-6);
   EXPECT_NEAR(s[0] + s[2], 1, 1e-6);
+}
+
+// Along the first axis the same bits as along the last one of the transposed matrix.
+TEST(Generic, SoftmaxOfColumnsIsThatOfRows) {
+  std::mt19937 random(7);
+  std::normal_distribution<float> normal(0, 4);
+  for (const int64_t n : {1, 2, 16, 17, 50})
+    for (const int64_t width : {2, 63, 64, 65, 200}) {
+      Tensor columns(DType::kFloat32, {n, width}), rows(DType::kFloat32, {width, n});
+      for (int64_t i = 0; i < n; ++i)
+        for (int64_t c = 0; c < width; ++c)
+          columns.as<float>()[static_cast<size_t>(i * width + c)] =
+              rows.as<float>()[static_cast<size_t>(c * n + i)] = normal(random);
+      for (const char* op : {"Softmax", "LogSoftmax"}) {
+        const Floats a = to_float(run(op, with({{"axis", int64_t{0}}}), {columns}, {n, width}));
+        const Floats b = to_float(run(op, with({{"axis", int64_t{1}}}), {rows}, {width, n}));
+        for (int64_t i = 0; i < n; ++i)
+          for (int64_t c = 0; c < width; ++c)
+            ASSERT_EQ(a[static_cast<size_t>(i * width + c)], b[static_cast<size_t>(c * n + i)])
+                << op << " " << n;
+      }
+    }
 }
 
 TEST(Generic, Quantization) {
