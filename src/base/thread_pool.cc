@@ -28,75 +28,144 @@ void pause_briefly() {
 #endif
 }
 
-// Waits while `word` holds `old`: spins, then yields, then sleeps in the kernel. Returns the new value.
-uint32_t wait_change(const std::atomic<uint32_t>& word, uint32_t old, bool spin) {
-  uint32_t now = word.load(std::memory_order_acquire);
-  if (now != old) return now;
-  const auto start = Clock::now();
-  for (;;) {
-    for (int i = 0; i < 16; ++i) {
-      now = word.load(std::memory_order_acquire);
-      if (now != old) return now;
-      pause_briefly();
-    }
-    const auto waited = Clock::now() - start;
-    if (waited > kSpin + kYield) break;
-    if (!spin || waited > kSpin) sched_yield();
-  }
-  while ((now = word.load(std::memory_order_acquire)) == old) word.wait(old, std::memory_order_acquire);
-  return now;
-}
-
 }  // namespace
 
-// How a job runs: the caller writes the job, opens the gate and bumps `generation`, which wakes the workers.
-// A worker joins while the gate is open and leaves when no piece is left to claim. The caller closes the gate
-// once it finds no piece either, and waits only for those that joined: a worker that is parked or preempted
-// holds nobody up.
+// How stages run. `word` holds the number of the stage that runs (its epoch, which never repeats) and the
+// next chunk of it that nobody has claimed. A thread claims a chunk by increasing the word. That succeeds
+// only if the stage is still the one whose fields it has read: they change when all chunks have ended, after
+// the word has become another one. Whoever ends the last chunk publishes the next stage. Waiting is for
+// `word` to change; those who have parked are woken through `bell`.
 struct ThreadPool::State {
-  static constexpr uint32_t kOpen = 1, kOne = 2;  // gate = 2 * workers inside + open
+  static constexpr int kShift = 32;
+  // In place of a chunk: the fields are changing; all stages have ended.
+  static constexpr uint64_t kClosed = 0xffffffff, kOver = 0xfffffffe;
+  static constexpr int64_t kMostChunks = int64_t{1} << 31;
 
-  alignas(64) std::atomic<uint32_t> generation{0};
+  alignas(64) std::atomic<uint64_t> word{kOver};
+  // Of the stage that runs: written by who publishes it.
+  std::atomic<int64_t> chunks{0};
+  std::atomic<const Stage*> stage{nullptr};
+  alignas(64) std::atomic<int64_t> left{0};  // chunks that have not ended
+  alignas(64) std::atomic<uint32_t> bell{0};
+  std::atomic<uint32_t> parked{0};
   std::atomic<bool> stopping{false};
-  alignas(64) std::atomic<uint32_t> gate{0};
-  alignas(64) std::atomic<int64_t> next{0};
-  alignas(64) Job job = nullptr;  // this line: written by the caller while the gate is 0
-  void* context = nullptr;
-  int64_t count = 0, grain = 1;
+  const Stage* end = nullptr;  // written by the caller before it publishes
   bool spin = true;
   std::vector<std::thread> workers;
 
-  void work(int thread) {
+  static int64_t grain_of(const Stage& s) {
+    return std::max({s.grain, int64_t{1}, s.count / kMostChunks + 1});
+  }
+
+  static void run_chunks(const Stage& s, int64_t first, int64_t last, int thread) {
+    const int64_t grain = grain_of(s);
+    s.job(s.context, first * grain, std::min(last * grain, s.count), thread);
+  }
+
+  void ring() {
+    if (parked.load(std::memory_order_seq_cst) == 0) return;
+    bell.fetch_add(1, std::memory_order_seq_cst);
+    bell.notify_all();
+  }
+
+  // Begins stage `s` and those behind it, as the only thread that works. Returns when one with more than one
+  // chunk has been published, of which this thread has claimed the first, or when all have ended.
+  const Stage* begin(const Stage* s, int thread) {
+    const uint64_t epoch = (word.load(std::memory_order_relaxed) >> kShift) + 1;
+    for (; s != end; ++s) {
+      const int64_t n = s->count <= 0 ? 0 : (s->count - 1) / grain_of(*s) + 1;
+      if (n > 1) {
+        word.store(epoch << kShift | kClosed, std::memory_order_relaxed);
+        chunks.store(n, std::memory_order_release);  // who sees it sees the word closed
+        stage.store(s, std::memory_order_release);
+        left.store(n, std::memory_order_relaxed);
+        word.store(epoch << kShift | 1, std::memory_order_seq_cst);
+        ring();
+        return s;
+      }
+      if (n == 1) run_chunks(*s, 0, 1, thread);
+    }
+    word.store(epoch << kShift | kOver, std::memory_order_seq_cst);
+    ring();
+    return nullptr;
+  }
+
+  // Ends a chunk of stage `s`; where it was the last, goes on until there is a chunk to work on. Returns the
+  // stage of which this thread has then claimed chunk 0, or null.
+  const Stage* end_chunk(const Stage* s, int thread) {
+    if (left.fetch_sub(1, std::memory_order_acq_rel) != 1) return nullptr;
+    return begin(s + 1, thread);
+  }
+
+  // Works on pieces until none can be claimed; returns the word that says so.
+  uint64_t work(int thread) {
     for (;;) {
-      const int64_t begin = next.fetch_add(grain, std::memory_order_relaxed);
-      if (begin >= count) return;
-      job(context, begin, std::min(begin + grain, count), thread);
+      uint64_t now = word.load(std::memory_order_acquire);
+      const int64_t chunk = static_cast<int64_t>(now & kClosed);
+      const Stage* s = stage.load(std::memory_order_acquire);
+      if (chunk >= chunks.load(std::memory_order_acquire)) {
+        if (word.load(std::memory_order_acquire) == now) return now;
+        continue;
+      }
+      if (!word.compare_exchange_weak(now, now + 1, std::memory_order_acq_rel, std::memory_order_relaxed))
+        continue;
+      run_from(s, chunk, thread);
     }
   }
 
-  bool join() {
-    uint32_t now = gate.load(std::memory_order_relaxed);
-    while (now & kOpen)
-      if (gate.compare_exchange_weak(now, now + kOne, std::memory_order_acquire, std::memory_order_relaxed))
-        return true;
-    return false;
+  // Runs a chunk that this thread has claimed, and what follows from its end.
+  void run_from(const Stage* s, int64_t chunk, int thread) {
+    while (s != nullptr) {
+      run_chunks(*s, chunk, chunk + 1, thread);
+      s = end_chunk(s, thread);
+      chunk = 0;
+    }
+  }
+
+  // Waits while `word` holds `old`: spins, then yields, then sleeps in the kernel.
+  void wait_change(uint64_t old) {
+    const auto start = Clock::now();
+    for (;;) {
+      for (int i = 0; i < 16; ++i) {
+        if (word.load(std::memory_order_acquire) != old) return;
+        pause_briefly();
+      }
+      const auto waited = Clock::now() - start;
+      if (waited > kSpin + kYield) break;
+      if (!spin || waited > kSpin) sched_yield();
+    }
+    parked.fetch_add(1, std::memory_order_seq_cst);
+    for (;;) {
+      const uint32_t rung = bell.load(std::memory_order_seq_cst);
+      if (word.load(std::memory_order_seq_cst) != old) break;
+      bell.wait(rung, std::memory_order_seq_cst);
+    }
+    parked.fetch_sub(1, std::memory_order_seq_cst);
   }
 
   void worker(int thread) {
-    uint32_t seen = 0;
     for (;;) {
-      seen = wait_change(generation, seen, spin);
-      if (stopping.load(std::memory_order_relaxed)) return;
-      if (!join()) continue;
-      work(thread);
-      if (gate.fetch_sub(kOne, std::memory_order_seq_cst) == kOne) gate.notify_one();
+      const uint64_t seen = work(thread);
+      if (stopping.load(std::memory_order_acquire)) return;  // set before the word that wakes for it
+      wait_change(seen);
+    }
+  }
+
+  void run(const Stage* first, const Stage* last) {
+    end = last;
+    run_from(begin(first, 0), 0, 0);
+    for (;;) {
+      const uint64_t seen = work(0);
+      if ((seen & kClosed) == kOver) return;
+      wait_change(seen);
     }
   }
 
   void stop() {
-    stopping.store(true, std::memory_order_relaxed);
-    generation.fetch_add(1, std::memory_order_seq_cst);
-    generation.notify_all();
+    stopping.store(true, std::memory_order_seq_cst);
+    word.fetch_add(uint64_t{1} << kShift, std::memory_order_seq_cst);
+    bell.fetch_add(1, std::memory_order_seq_cst);
+    bell.notify_all();
     for (std::thread& thread : workers) thread.join();
   }
 };
@@ -127,22 +196,15 @@ int ThreadPool::threads() const {
 }
 
 void ThreadPool::run(int64_t count, int64_t grain, Job job, void* context) {
-  if (count <= 0) return;
+  const Stage stage{job, context, count, grain};
+  run_stages({&stage, 1});
+}
+
+void ThreadPool::run_stages(std::span<const Stage> stages) {
   State& s = *state_;
-  grain = std::max<int64_t>(grain, 1);
-  if (count <= grain || s.workers.empty()) return job(context, 0, count, 0);
-  s.job = job;
-  s.context = context;
-  s.count = count;
-  s.grain = grain;
-  s.next.store(0, std::memory_order_relaxed);
-  s.gate.store(State::kOpen, std::memory_order_release);
-  s.generation.fetch_add(
-      1, std::memory_order_seq_cst);  // a full barrier between it and notify's look for sleepers
-  s.generation.notify_all();
-  s.work(0);
-  uint32_t inside = s.gate.fetch_and(~State::kOpen, std::memory_order_acq_rel) & ~State::kOpen;
-  while (inside != 0) inside = wait_change(s.gate, inside, s.spin);
+  if (!s.workers.empty()) return s.run(stages.data(), stages.data() + stages.size());
+  for (const Stage& stage : stages)
+    if (stage.count > 0) stage.job(stage.context, 0, stage.count, 0);
 }
 
 void ThreadPool::parallel_for(int64_t count, int64_t grain,

@@ -4,13 +4,16 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 
 namespace octet {
 
 // A fixed set of workers that share pieces of one job at a time.
 //
-// Threads: `parallel_for` may be called from one thread at a time per pool; it blocks until every piece is
-// done. The caller works as thread 0. Workers spin briefly between jobs, then park.
+// Threads: run(), run_stages() and parallel_for() may be called from one thread at a time per pool; they
+// block until every piece is done. The caller works as thread 0. Threads without a piece spin briefly, give
+// their core to others, then park. A thread holds a piece only while it works on it, so that one whose core
+// is taken away between pieces holds nobody up.
 class ThreadPool {
  public:
   // `threads` >= 1 counts the caller, so `threads` - 1 are created. 0 means one per available CPU.
@@ -21,13 +24,23 @@ class ThreadPool {
 
   int threads() const;
 
-  // A job: runs pieces [begin, end) on worker `thread`. Must not throw: use parallel_for_throwing where it
-  // can.
+  // A job: runs pieces [begin, end) on worker `thread`. Must not throw: use parallel_for where it can.
   using Job = void (*)(void* context, int64_t begin, int64_t end, int thread);
 
   // Runs `job` over pieces [0, count). Threads claim `grain` pieces at a time, so that a slow core does not
   // hold up the rest.
   void run(int64_t count, int64_t grain, Job job, void* context);
+
+  // Pieces [0, count) of a job, `grain` at a time.
+  struct Stage {
+    Job job = nullptr;
+    void* context = nullptr;
+    int64_t count = 0, grain = 1;
+  };
+  // Runs one stage after the other: a stage begins when every piece of the one before has ended, and whoever
+  // ends it begins the next. Nobody joins or forks in between; a stage of one piece is run by the thread
+  // that ended the stage before.
+  void run_stages(std::span<const Stage> stages);
 
   // The same for any callable (begin, end, thread). The first exception is rethrown after all threads have
   // stopped.

@@ -44,6 +44,42 @@ TEST(ThreadPool, ManyShortJobsSeeEarlierResults) {
   for (int64_t v : values) EXPECT_EQ(v, 5000);
 }
 
+// Stages of every size, also empty ones: each adds to what all earlier ones have left.
+TEST(ThreadPool, StagesRunInOrder) {
+  struct Sum {
+    std::vector<int64_t> cells = std::vector<int64_t>(97, 0);
+    int64_t expected = 0, count = 0, wrong = 0;
+  };
+  const auto job = [](void* context, int64_t begin, int64_t end, int) {
+    auto& s = *static_cast<Sum*>(context);
+    for (int64_t i = begin; i < end; ++i) ++s.cells[static_cast<size_t>(i)];
+  };
+  const auto check = [](void* context, int64_t, int64_t, int) {
+    auto& s = *static_cast<Sum*>(context);
+    for (int64_t i = 0; i < s.count; ++i)
+      if (s.cells[static_cast<size_t>(i)] != s.expected + 1) ++s.wrong;
+    ++s.expected;
+  };
+  for (int threads : {1, 2, 3, 8}) {
+    ThreadPool pool(threads);
+    for (const int64_t count : {2, 3, 97}) {
+      Sum sum;
+      sum.count = count;
+      std::vector<ThreadPool::Stage> stages;
+      for (int i = 0; i < 50; ++i) {
+        stages.push_back({job, &sum, count, 1 + i % 4});
+        if (i % 3 == 0) stages.push_back({job, &sum, 0, 1});
+        stages.push_back({check, &sum, 1, 1});
+      }
+      for (int round = 0; round < 40; ++round) pool.run_stages(stages);
+      EXPECT_EQ(sum.wrong, 0);
+      EXPECT_EQ(sum.expected, 50 * 40);
+      for (int64_t i = 0; i < count; ++i) EXPECT_EQ(sum.cells[static_cast<size_t>(i)], 50 * 40);
+    }
+    pool.run_stages({});
+  }
+}
+
 TEST(ThreadPool, OneThreadNumberPerThread) {
   ThreadPool pool(3);
   std::vector<std::atomic<int>> inside(3);
@@ -67,6 +103,14 @@ TEST(ThreadPool, FirstExceptionIsRethrown) {
     pool.parallel_for(10, 1,
                       [&](int64_t begin, int64_t end, int) { count += static_cast<int>(end - begin); });
     EXPECT_EQ(count, 10);
+  }
+}
+
+TEST(ThreadPool, EndsAtAnyMoment) {
+  for (int round = 0; round < 300; ++round) {
+    ThreadPool pool(3);
+    if (round % 3 > 0) pool.parallel_for(8, 1, [](int64_t, int64_t, int) {});
+    if (round % 30 == 2) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
 }
 

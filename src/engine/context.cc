@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstring>
 #include <exception>
@@ -106,7 +107,16 @@ struct Context::State {
   std::vector<std::byte*> memory;  // address of each tensor
   std::vector<Tensor> outputs;
   std::mutex error_mutex;
-  std::exception_ptr error;
+  std::exception_ptr error;  // of the first step that failed, and which it is
+  size_t failed_step = 0;
+  std::atomic<bool> failed{false};
+
+  struct Job {
+    State* state;
+    size_t step;
+  };
+  std::vector<Job> jobs;
+  std::vector<ThreadPool::Stage> stages;  // the whole run, where no step is late
 
   State(Engine e, const ContextOptions& o) : engine(std::move(e)), options(o) {}
   const Model& model() const { return engine.model(); }
@@ -124,7 +134,9 @@ struct Context::State {
   void expand_constants();
   void bind_inputs(std::span<const Tensor> inputs);
   void bind_outputs();
-  void run_step(size_t index);
+  static void run_pieces(void* job, int64_t begin, int64_t end, int thread);
+  void run_stages(std::span<const ThreadPool::Stage> some);
+  void run_all();
   template <typename After>
   void run_steps(const After& after);
   void observe(int32_t tensor, const Observer& observer) const;
@@ -223,6 +235,10 @@ void Context::State::activate(Prepared& chosen) {
   }
   outputs.assign(model().outputs.size(), Tensor());
   bind_outputs();
+  jobs.clear();
+  stages.clear();
+  for (size_t i = 0; i < now->steps.size(); ++i) jobs.push_back({this, i});
+  for (Job& job : jobs) stages.push_back({run_pieces, &job, now->pieces[job.step], 1});
 }
 
 void Context::State::bind_outputs() {
@@ -258,28 +274,30 @@ void Context::State::bind_inputs(std::span<const Tensor> inputs) {
   bind_outputs();
 }
 
-void Context::State::run_step(size_t index) {
-  struct Job {
-    State* state;
-    Step* step;
-  } job{this, now->steps[index].get()};
-  const auto run = [](void* context, int64_t begin, int64_t end, int thread) {
-    auto& [state, step] = *static_cast<Job*>(context);
-    auto* working = static_cast<std::byte*>(state->scratch.raw()) + thread * state->now->scratch_stride;
-    try {
-      step->run(state->memory.data(), begin, end, thread, working);
-    } catch (...) {
-      const std::lock_guard lock(state->error_mutex);
-      if (!state->error) state->error = std::current_exception();
-    }
-  };
-  if (options.pool && now->pieces[index] > 1)
-    options.pool->run(now->pieces[index], 1, run, &job);
+void Context::State::run_pieces(void* context, int64_t begin, int64_t end, int thread) {
+  const auto [state, index] = *static_cast<Job*>(context);
+  if (state->failed.load(std::memory_order_relaxed)) return;
+  auto* working = static_cast<std::byte*>(state->scratch.raw()) + thread * state->now->scratch_stride;
+  try {
+    state->now->steps[index]->run(state->memory.data(), begin, end, thread, working);
+  } catch (...) {
+    const std::lock_guard lock(state->error_mutex);
+    if (state->failed.load(std::memory_order_relaxed)) return;
+    state->error = std::current_exception();
+    state->failed_step = index;
+    state->failed.store(true, std::memory_order_relaxed);
+  }
+}
+
+void Context::State::run_stages(std::span<const ThreadPool::Stage> some) {
+  if (options.pool != nullptr)
+    options.pool->run_stages(some);
   else
-    run(&job, 0, now->pieces[index], 0);
-  if (!error) return;
+    for (const ThreadPool::Stage& s : some) s.job(s.context, 0, s.count, 0);
+  if (!failed.load(std::memory_order_relaxed)) return;
+  failed.store(false, std::memory_order_relaxed);
   const std::exception_ptr raised = std::exchange(error, nullptr);
-  name_errors(index, [&] { std::rethrow_exception(raised); });
+  name_errors(failed_step, [&] { std::rethrow_exception(raised); });
 }
 
 template <typename Body>
@@ -308,8 +326,9 @@ void Context::State::run_late_step(size_t index) {
     prepare_step(*now, index);
     now->prepared_for[index] = std::move(touched);
     reserve_scratch(*now, scratch);
+    stages[index].count = now->pieces[index];
   }
-  run_step(index);
+  run_stages({&stages[index], 1});
 }
 
 void Context::State::make_outputs(size_t index) {
@@ -342,7 +361,7 @@ void Context::State::run_steps(const After& after) {
     if (now->late.touches(model().steps[i]))
       run_late_step(i);
     else
-      run_step(i);
+      run_stages({&stages[i], 1});
     after(i);
   }
   for (size_t i = 0; now->late.any() && i < outputs.size(); ++i) {
@@ -351,6 +370,13 @@ void Context::State::run_steps(const After& after) {
     now->late.settle(t, now->shapes, memory);
     outputs[i] = Tensor::view(model().tensors[t].dtype, now->shapes[t], static_cast<void*>(memory[t]));
   }
+}
+
+void Context::State::run_all() {
+  if (now->late.any())
+    run_steps([](size_t) {});
+  else
+    run_stages(stages);
 }
 
 void Context::State::observe(int32_t tensor, const Observer& observer) const {
@@ -394,7 +420,7 @@ Context::Context(Context&&) noexcept = default;
 
 void Context::run(std::span<const Tensor> inputs) {
   state_->bind_inputs(inputs);
-  state_->run_steps([](size_t) {});
+  state_->run_all();
 }
 
 void Context::run(std::span<const Tensor> inputs, const Observer& observer) {
