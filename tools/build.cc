@@ -9,15 +9,18 @@
 #include "onnx/onnx.h"
 #include "shapes.h"
 #include "summary.h"
+#include "tuning.h"
 
 namespace octet::tools {
 namespace {
 
+constexpr double kTuningSeconds = 10;
+
 struct Arguments {
   CommonArguments common;
-  std::string model, output;
+  std::string model, output, tuning;
   ProfileArguments shapes;
-  bool int8_only = false, verbose = false, fp16 = false, bf16 = false, deterministic = false;
+  bool int8_only = false, verbose = false, fp16 = false, bf16 = false, deterministic = false, retime = false;
 };
 
 engine::Model build_model(const Arguments& arguments) {
@@ -67,7 +70,13 @@ void try_out(const engine::Engine& engine) {
 
 void run(const Arguments& arguments) {
   check_writable(arguments.output, {arguments.model});
-  const engine::Engine engine(build_model(arguments));
+  if (!arguments.tuning.empty()) check_writable(arguments.tuning, {arguments.model, arguments.output});
+  engine::Model made = build_model(arguments);
+  if (!arguments.tuning.empty()) {
+    const int measured = tune(made, arguments.tuning, arguments.retime, kTuningSeconds);
+    note(fmt::format("{}: {} measured", arguments.tuning, plural(measured, "step")));
+  }
+  const engine::Engine engine(std::move(made));
   const engine::Model& model = engine.model();
   try_out(engine);
   {
@@ -105,6 +114,12 @@ Command add_build(CLI::App& root) {
       ->excludes("--fp16");
   app->add_flag("--deterministic", arguments->deterministic,
                 "float convolutions and products give the same bits on every CPU, slower");
+  CLI::Option* tuning =
+      app->add_option("--tuning", arguments->tuning,
+                      "choose tactics by measurement and keep them here; the same file gives the same engine")
+          ->type_name("FILE");
+  app->add_flag("--retime", arguments->retime, "measure again where the tuning file is of another CPU")
+      ->needs(tuning);
   app->add_flag("--verbose", arguments->verbose, "show every step");
   arguments->common.add(*app, /*with_threads=*/false);
   app->footer(

@@ -370,6 +370,38 @@ class Works(Case):
         self.works(*self.quantize("--effort", "fast", "--threads", 2, out="again.onnx"))
         self.assertEqual(q.read_bytes(), (self.folder / "again.onnx").read_bytes())
 
+    def test_tuning(self):
+        """Tactics come from the file, never change a result, and make the same engine again."""
+        q, plain, e, t = (self.folder / name for name in ("q.onnx", "plain.octet", "e.octet", "tuning.json"))
+        self.works(*self.quantize("--effort", "fast"))
+        self.works("build", q, "-o", plain)
+        self.works("build", q, "-o", e, "--tuning", t)
+        engine, text = e.read_bytes(), t.read_bytes()
+        known = json.loads(text)
+        self.assertTrue(known["tactics"])
+        self.assertIn(" 0 steps", self.works("build", q, "-o", e, "--tuning", t).stderr)
+        self.assertEqual((e.read_bytes(), t.read_bytes()), (engine, text))
+
+        def output(engine):
+            return self.report("run", engine, "--data", VAL, "--limit", 4, "--threads", 2, "--output",
+                               self.folder / "out")["hash"]
+
+        for tactic in range(4):
+            t.write_text(json.dumps({**known, "tactics": dict.fromkeys(known["tactics"], tactic)}))
+            self.works("build", q, "-o", e, "--tuning", t)
+            self.assertEqual(e.read_bytes() == plain.read_bytes(), tactic == 0)
+            self.assertEqual(output(e), output(plain))
+        build = ("build", q, "-o", self.folder / "other.octet", "--tuning", t)
+        t.write_text(json.dumps({**known, "tactics": dict.fromkeys(known["tactics"], 5)}))
+        self.fails(*build, says="expected 0 to 3")
+        t.write_text(json.dumps({**known, "cpu": "another"}))
+        self.fails(*build, says="--retime")
+        self.works(*build, "--retime")
+        self.assertEqual(json.loads(t.read_text())["cpu"], known["cpu"])
+        for bad in ("", "[]", '{"format": "octet tuning"}', json.dumps({**known, "tactics": {"a": "b"}})):
+            t.write_text(bad)
+            self.fails(*build, says="no tuning file")
+
     def test_corrections(self):
         """Stages can be left out; threads do not change what they do; without data there is a stand-in."""
         q, again = self.folder / "q.onnx", self.folder / "again.onnx"

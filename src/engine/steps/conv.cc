@@ -37,6 +37,7 @@ class ConvStep : public Step {
     call_.in_pixel_stride = in_stride;
     call_.out_pixel_stride = out_stride;
     call_.float_output = float_output;
+    call_.tile_blocks = static_cast<int>(setup.int_value("tile_blocks", 0, 0, kernels::kMostTileBlocks));
     call_.weights = setup.bytes(kWeights, kernels::packed_conv_bytes(shape)).data();
     x_ = setup.input(kX).index;
     y_ = setup.output().index;

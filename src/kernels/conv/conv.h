@@ -50,7 +50,11 @@ struct ConvCall {
   bool float_output = false;
   int64_t out_pixel_stride =
       0;  // elements between pixels, >= out_c; exactly out_c elements of each pixel are written
+  // Tactic: most blocks of 16 output channels in a tile of a dense convolution, 1 to kMostTileBlocks; 0: as
+  // many as the kernel has. Fewer channels make room for more pixels. Results are the same.
+  int tile_blocks = 0;
 };
+inline constexpr int kMostTileBlocks = 4;
 
 // A kernel of the family. `pieces` is the number of independent parts of a call; run() may be called for
 // disjoint ranges by several threads at once, each with its own scratch memory (64-byte aligned).

@@ -60,7 +60,9 @@ ConvPlan plan_conv(const ConvCall& call, const ConvTiles& tiles) {
   plan.linear = s.kernel_h == 1 && s.kernel_w == 1 && s.stride_h == 1 && s.stride_w == 1 && s.pad_top == 0 &&
                 s.pad_left == 0 && s.in_h == s.out_h && s.in_w == s.out_w;
 
-  plan.tiles = ceil_div(plan.packed.blocks, tiles.max_blocks);
+  const bool chosen = call.tile_blocks > 0 && !tiles.lane_groups;
+  const int most = chosen ? std::min(call.tile_blocks, tiles.max_blocks) : tiles.max_blocks;
+  plan.tiles = ceil_div(plan.packed.blocks, most);
   plan.all_tiles = tiles.lane_groups ? ceil_div(s.out_c, 16) : s.groups * plan.tiles;
   plan.tile_blocks = ceil_div(plan.packed.blocks, plan.tiles);
   plan.tile_pixels = tiles.pixels[plan.tile_blocks - 1];

@@ -112,11 +112,11 @@ std::string describe(const ConvCall& call) {
   return fmt::format(
       "batch {} in {}x{}x{} out {}x{}x{} kernel {}x{} stride {}x{} dilation {}x{} pad {},{} groups {} "
       "strides {} {} {} "
-      "function {} residual {} float {}",
+      "function {} residual {} float {} tile blocks {}",
       s.batch, s.in_h, s.in_w, s.in_c, s.out_h, s.out_w, s.out_c, s.kernel_h, s.kernel_w, s.stride_h,
       s.stride_w, s.dilation_h, s.dilation_w, s.pad_top, s.pad_left, s.groups, call.in_pixel_stride,
       call.out_pixel_stride, call.residual_pixel_stride, static_cast<int>(call.epilogue.function),
-      call.residual != nullptr, call.float_output);
+      call.residual != nullptr, call.float_output, call.tile_blocks);
 }
 
 // A random call and the memory it needs.
@@ -131,6 +131,7 @@ struct Case {
     fill_epilogue(r);
     call.out_pixel_stride = s.out_c + (r.one_in(2) ? r.between(0, 70) : 0);
     call.float_output = float_output;
+    call.tile_blocks = r.one_in(2) ? static_cast<int>(r.between(1, kMostTileBlocks)) : 0;
     const int64_t element = float_output ? 4 : 1;
     in_place = call.residual != nullptr && r.one_in(3);
     output_bytes = 2 * kGuard + s.batch * s.out_h * s.out_w * call.out_pixel_stride * element;
