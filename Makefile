@@ -10,7 +10,8 @@
 # make fuzz         fuzz import and build for FUZZ_SECONDS (60) each, under sanitizers (clang)
 # make models       every model through the whole line beside ONNX Runtime; writes docs/models.md
 # make tidy         clang-tidy over all sources
-# make bench        kernel benchmarks
+# make bench        kernel benchmarks, and two threads beside a busy neighbour
+# make bench-peers  our speed beside ONNX Runtime's and OpenVINO's (fetches them from PyPI); writes docs/peers.md
 # make format       clang-format over all sources
 # make docs         write docs/operators.md from the operators' definitions
 # make clean        remove every build folder
@@ -27,8 +28,8 @@ SOURCES = $(shell find src include tools tests fuzz examples python \
 TIDY_SOURCES = $(shell find src tools -name '*.cc' ! -name '*test.cc' ! -name '*bench.cc' -print 2>/dev/null | LC_ALL=C sort)
 
 .DEFAULT_GOAL := octet
-.PHONY: octet all packages configure demo test unit-test layers format-check test-kernels test-onnx test-python test-onnxruntime sanitize fuzz models accuracy tidy bench \
-  format docs clean
+.PHONY: octet all packages configure demo test unit-test layers format-check test-kernels test-onnx test-python test-onnxruntime sanitize fuzz models accuracy \
+  tidy bench bench-peers format docs clean
 
 octet: configure
 	@cmake --build build --parallel $(JOBS) --target octet
@@ -100,6 +101,12 @@ bench: packages
 	@cmake --build build-bench --parallel $(JOBS)
 	@for program in $$(find build-bench -name 'octet_*_bench' -type f -executable | LC_ALL=C sort); do \
 	  $$program || exit 1; done
+	@models="$(wildcard $(or $(OCTET_DATA),../shared/data)/models/mobilenetv2.onnx build/peers/models/resnet50.octet)"; \
+	if [ -n "$$models" ]; then OCTET=build-bench/octet python3 tests/bench/neighbour.py $$models; \
+	else echo "neighbour: skipped, there is no mobilenetv2.onnx in OCTET_DATA and no resnet50 of make bench-peers"; fi
+
+bench-peers: octet
+	@tests/bench/run.sh
 
 format: packages
 	@clang-format -i $(SOURCES)
