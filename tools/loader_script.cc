@@ -49,15 +49,17 @@ try:
             refuse("batch %d: expected a dict of arrays by input name, not %s" % (number, type(batch).__name__))
         if not batch:
             refuse("batch %d: the dict is empty" % number)
-        out.write(struct.pack("<I", len(batch)))
+        arrays = []
         for name, array in batch.items():
             array = numpy.asarray(array)
-            if array.dtype == object:
+            if array.dtype.kind in "OSUMmc":
                 refuse("batch %d: '%s' is no array of numbers" % (number, name))
-            array = numpy.asarray(array, array.dtype.newbyteorder("="), order="C")
+            arrays.append((str(name), numpy.asarray(array, array.dtype.newbyteorder("="), order="C")))
+        out.write(struct.pack("<I", len(arrays)))
+        for name, array in arrays:
             file = io.BytesIO()
             numpy.save(file, array, allow_pickle=False)
-            name, data = str(name).encode(), file.getvalue()
+            name, data = name.encode(), file.getvalue()
             out.write(struct.pack("<I", len(name)) + name + struct.pack("<Q", len(data)) + data)
     out.write(struct.pack("<I", 0))
     out.flush()

@@ -145,7 +145,7 @@ class Context:
 def _contiguous(array, name):
     import numpy
     result = numpy.ascontiguousarray(array) if getattr(array, "ndim", 1) else numpy.asarray(array)
-    if result.dtype == object:
+    if result.dtype.kind in "OSUMmc":  # objects, texts, times, complex numbers
         raise Error("'%s' is no array of numbers, but %s" % (name, type(array).__name__))
     if not result.dtype.isnative:
         result = result.astype(result.dtype.newbyteorder("="))
