@@ -23,7 +23,7 @@ KERNEL_TEST_CASES ?= 100000
 # Evaluated in the recipes, so that what `make packages` has just installed is found.
 CONFIGURE = cmake -DCMAKE_CXX_COMPILER_LAUNCHER="$$(command -v ccache || true)"
 CTEST = ctest --output-on-failure --parallel $(JOBS) --no-tests=error
-SOURCES = $(shell find src include tools tests fuzz examples python \
+SOURCES = $(shell find src include compat tools tests fuzz examples python \
   \( -name '*.cc' -o -name '*.h' -o -name '*.inc' \) -print 2>/dev/null | LC_ALL=C sort)
 TIDY_SOURCES = $(shell find src tools -name '*.cc' ! -name '*test.cc' ! -name '*bench.cc' -print 2>/dev/null | LC_ALL=C sort)
 

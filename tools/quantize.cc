@@ -98,7 +98,8 @@ void print_text(const Arguments& arguments, const Quantized& result) {
 
 // --dynamic: no data, no table, no report on layers.
 void run_dynamic(const Arguments& arguments) {
-  if (!arguments.data.data.empty() || !arguments.loader.empty() || !arguments.table.empty() || !arguments.save_table.empty())
+  if (!arguments.data.data.empty() || !arguments.loader.empty() || !arguments.table.empty() ||
+      !arguments.save_table.empty())
     throw UsageError(
         "--dynamic: scales of activations are chosen at run time, it takes no --data and no table");
   FloatModel model = load_float_model(arguments.model);
