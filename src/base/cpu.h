@@ -9,8 +9,8 @@ namespace octet {
 enum class Isa { kReference, kAvx2, kAvx512Vnni, kAvx512VnniVbmi, kAmx };
 
 // The best instruction set of this CPU (and its operating system), limited by the environment variable
-// OCTET_ISA = reference | avx2 | avx512vnni | avx512vnni-vbmi | amx where it is set. An unknown value, or one that
-// this CPU lacks, throws Error.
+// OCTET_ISA = reference | avx2 | avx512vnni | avx512vnni-vbmi | amx where it is set. An unknown value, or one
+// that this CPU lacks, throws Error.
 Isa current_isa();
 
 // The same without the environment variable.
