@@ -108,6 +108,11 @@ void add_options(CLI::App& app, QuantizationArguments& a, bool whole) {
                "the network's outputs are 8-bit too, for build --int8-only");
 }
 
+void check_percentile(const QuantizationArguments& arguments, bool given) {
+  if (given && arguments.method != "percentile")
+    throw UsageError(fmt::format("--percentile belongs to --method percentile, not to {}", arguments.method));
+}
+
 void add_options(CLI::App& app, EffortArguments& a) {
   app.add_option("--effort", a.effort,
                  "fast: biases by a formula, no report on each layer; default: each layer refitted, rounded "

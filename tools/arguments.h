@@ -38,6 +38,8 @@ void add_options(CLI::App& app, DataArguments& a, bool required);
 void add_loader(CLI::App& app, std::string& script);
 // Not `whole`: calibrate has no use for the options on the form of the result.
 void add_options(CLI::App& app, QuantizationArguments& a, bool whole);
+// Throws UsageError for --percentile with another --method.
+void check_percentile(const QuantizationArguments& arguments, bool given);
 // --effort and --skip.
 void add_options(CLI::App& app, EffortArguments& a);
 

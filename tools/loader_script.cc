@@ -195,9 +195,10 @@ std::shared_ptr<SampleStore> run_loader_script(const std::string& script, const 
   }
   if (!std::filesystem::is_regular_file(path, error))
     fail(ErrorCode::kNotFound, "cannot open the data loader script '{}': no such file", path);
-  const auto store =
-      std::make_shared<SampleStore>(describe(graph, graph.inputs()), describe(graph, graph.outputs()),
-                                    fmt::format("the data loader script '{}'", path), int64_t{256} << 20);
+  const auto store = std::make_shared<SampleStore>(
+      describe(graph, graph.inputs()), describe(graph, graph.outputs()),
+      fmt::format("the data loader script '{}'", std::filesystem::path(path).filename().string()),
+      int64_t{256} << 20);
   Child child(path, function);
   Reader reader(child, path);
   for (;;) {

@@ -1,9 +1,13 @@
 #include "calibrate/calibrate.h"
 
 #include <algorithm>
+#include <atomic>
+#include <mutex>
 #include <set>
+#include <shared_mutex>
 
 #include "base/thread_pool.h"
+#include "data/subset.h"
 #include "passes/scale_axis.h"
 
 namespace octet {
@@ -60,8 +64,9 @@ void observe(TensorStatistics& statistics, const engine::Observation& o) {
 }  // namespace
 
 Observed observe_values(const engine::Engine& engine, const Dataset& data,
-                        const std::vector<std::string>& names, RunnerOptions options,
-                        const std::vector<std::string>& by_channel) {
+                        const std::vector<int64_t>& samples, const std::vector<std::string>& names,
+                        RunnerOptions options, const std::vector<std::string>& by_channel,
+                        const Checkpoint& checkpoint) {
   const std::map<int32_t, std::string> tensors = find_tensors(engine.model(), names);
   const std::set<std::string> channel_names(by_channel.begin(), by_channel.end());
   const auto statistics_of = [&](int32_t t, const std::string& name) {
@@ -72,32 +77,57 @@ Observed observe_values(const engine::Engine& engine, const Dataset& data,
         channel_names.count(name) && count.known() && count.value() > 0 && count.value() <= kMostChannels;
     return TensorStatistics({channels ? static_cast<int>(count.value()) : 0});
   };
-  DatasetRunner runner(engine, data, std::move(options));
-  std::vector<std::map<int32_t, TensorStatistics>> workers(runner.workers());
-  for (auto& worker : workers)
-    for (const auto& [t, name] : tensors) worker.emplace(t, statistics_of(t, name));
+  const Subset chosen(data, samples);
+  DatasetRunner runner(engine, chosen, std::move(options));
+  struct Worker {
+    std::map<int32_t, TensorStatistics> statistics;
+    std::vector<int64_t> done;
+  };
+  std::vector<Worker> workers(runner.workers());
+  for (Worker& worker : workers)
+    for (const auto& [t, name] : tensors) worker.statistics.emplace(t, statistics_of(t, name));
+  const auto all = [&] {
+    Observed result;
+    for (const auto& [t, name] : tensors) {
+      TensorStatistics sum = workers[0].statistics.at(t);
+      for (size_t w = 1; w < workers.size(); ++w) sum.merge(workers[w].statistics.at(t));
+      result.values.emplace(name, std::move(sum));
+    }
+    for (const Worker& w : workers) result.done.insert(result.done.end(), w.done.begin(), w.done.end());
+    std::sort(result.done.begin(), result.done.end());
+    return result;
+  };
 
-  Observed result;
-  result.skipped =
-      runner.run([&](int worker, int64_t sample, engine::Context& context, std::span<const Tensor> inputs) {
-        auto& statistics = workers[worker];
-        context.run(inputs, [&](const engine::Observation& o) {
-          const auto found = statistics.find(o.tensor);
-          if (found == statistics.end()) return;
-          found->second.begin_sample(sample);
-          observe(found->second, o);
-          found->second.end_sample();
-        });
+  // Whoever saves waits until no sample is under way, and holds up those that would begin.
+  std::shared_mutex busy;
+  std::atomic<std::chrono::steady_clock::time_point> saved = std::chrono::steady_clock::now();
+  const auto save = [&] {
+    if (!checkpoint.save || std::chrono::steady_clock::now() - saved.load() < checkpoint.every) return;
+    const std::unique_lock alone(busy);
+    if (std::chrono::steady_clock::now() - saved.load() < checkpoint.every) return;
+    checkpoint.save(all());
+    saved = std::chrono::steady_clock::now();
+  };
+  std::vector<SkippedSample> skipped =
+      runner.run([&](int worker, int64_t i, engine::Context& context, std::span<const Tensor> inputs) {
+        {
+          const std::shared_lock running(busy);
+          Worker& w = workers[worker];
+          const int64_t sample = chosen.index(i);
+          context.run(inputs, [&](const engine::Observation& o) {
+            const auto found = w.statistics.find(o.tensor);
+            if (found == w.statistics.end()) return;
+            found->second.begin_sample(sample);
+            observe(found->second, o);
+            found->second.end_sample();
+          });
+          w.done.push_back(sample);
+        }
+        save();
       });
-  result.samples = static_cast<uint64_t>(data.size()) - result.skipped.size();
-  if (result.samples == 0)
-    fail(ErrorCode::kInvalidArgument, "none of the {} samples could be read: {}", data.size(),
-         result.skipped.front().reason);
-  for (const auto& [t, name] : tensors) {
-    TensorStatistics all = std::move(workers[0].at(t));
-    for (size_t w = 1; w < workers.size(); ++w) all.merge(workers[w].at(t));
-    result.values.emplace(name, std::move(all));
-  }
+  Observed result = all();
+  for (SkippedSample& s : skipped) s.index = chosen.index(s.index);
+  result.skipped = std::move(skipped);
   return result;
 }
 

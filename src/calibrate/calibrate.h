@@ -1,6 +1,8 @@
 // Observes the values of a float graph over data.
 #pragma once
 
+#include <chrono>
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -18,15 +20,22 @@ using ValueStatistics = std::map<std::string, TensorStatistics, std::less<>>;
 struct Observed {
   ValueStatistics values;
   std::vector<SkippedSample> skipped;
-  uint64_t samples = 0;  // without the skipped ones
+  std::vector<int64_t> done;  // sorted indices of the samples that were observed
 };
 
-// Runs `engine`, built from a float graph, over the data and observes the values of these names (those that
-// the engine has); those of `by_channel` with rank 4 also by channel. Throws Error when no sample could be
-// read.
+// Called now and then with what was observed so far; `skipped` is empty then.
+struct Checkpoint {
+  std::chrono::steady_clock::duration every{};
+  std::function<void(const Observed&)> save;
+};
+
+// Runs `engine`, built from a float graph, over these samples of the data and observes the values of these
+// names (those that the engine has); those of `by_channel` with rank 4 also by channel. When options.stop
+// says so, the rest is left out.
 Observed observe_values(const engine::Engine& engine, const Dataset& data,
-                        const std::vector<std::string>& names, RunnerOptions options,
-                        const std::vector<std::string>& by_channel = {});
+                        const std::vector<int64_t>& samples, const std::vector<std::string>& names,
+                        RunnerOptions options, const std::vector<std::string>& by_channel = {},
+                        const Checkpoint& checkpoint = {});
 
 // Of each channel of each value that weighted nodes and elementwise ones read: the sum over these readers of
 // the squared weights that meet the channel (1 for Add and Mul), for output_range(). Values of rank 4 that

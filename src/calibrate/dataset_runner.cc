@@ -37,6 +37,7 @@ std::vector<SkippedSample> DatasetRunner::run(const Body& body) {
   progress.start(options_.label, data_.size(), data_.images() ? "images" : "samples");
   pool.parallel_for(data_.size(), 1, [&](int64_t begin, int64_t end, int worker) {
     for (int64_t i = begin; i < end; ++i) {
+      if (options_.stop && options_.stop()) return;
       const Sample sample = data_.load(i);
       if (sample.bad) {
         const std::lock_guard lock(mutex);

@@ -16,6 +16,7 @@ struct RunnerOptions {
   int threads = 0;  // 0: one worker per available CPU
   Progress* progress = nullptr;
   std::string label = "running";
+  std::function<bool()> stop = {};  // asked before each sample: true leaves out what has not begun
 };
 
 // Samples that could not be read (with DataOptions::skip_bad).

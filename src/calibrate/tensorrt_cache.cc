@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "calibrate/part.h"
 #include "quant/quant_params.h"
 
 namespace octet {
@@ -135,7 +136,12 @@ LoadedTable parse_any_table(std::string_view text, const std::string& where) {
 }
 
 LoadedTable load_any_table(const std::filesystem::path& path) {
-  return parse_any_table(read_text(path, kLargestFile), path.string());
+  const std::string text = read_text(path, kLargestFile);
+  if (is_part(std::as_bytes(std::span(text))))
+    fail(ErrorCode::kBadFile,
+         "'{}' is a part of a calibration: make a table of all parts with 'octet calibrate --merge'",
+         path.string());
+  return parse_any_table(text, path.string());
 }
 
 }  // namespace octet

@@ -38,6 +38,9 @@ class ArrayData final : public Dataset {
     return hashes_.combine([this](size_t i) -> const std::string& { return names_[i]; },
                            [this](size_t i) { hash(static_cast<int64_t>(i)); });
   }
+  uint64_t sample_hash(int64_t i) const override {
+    return hashes_.get(index(i), [this](size_t k) { hash(static_cast<int64_t>(k)); });
+  }
 
  private:
   static int64_t samples(const std::map<std::string, Tensor>& arrays, const std::string& file,

@@ -59,17 +59,23 @@ class FileData final : public Dataset {
 
   uint64_t content_hash() const override {
     return hashes_.combine([this](size_t i) -> const std::string& { return files_[i].name; },
-                           [this](size_t i) {
-                             try {
-                               read(static_cast<int64_t>(i));
-                             } catch (const Error&) {
-                               if (!skip_bad_) throw;
-                               hashes_.set(i, 0);
-                             }
-                           });
+                           [this](size_t i) { hash(i); });
+  }
+  uint64_t sample_hash(int64_t i) const override {
+    file(i);
+    return hashes_.get(static_cast<size_t>(i), [this](size_t k) { hash(k); });
   }
 
  private:
+  void hash(size_t i) const {
+    try {
+      read(static_cast<int64_t>(i));
+    } catch (const Error&) {
+      if (!skip_bad_) throw;
+      hashes_.set(i, 0);
+    }
+  }
+
   const File& file(int64_t i) const {
     if (i < 0 || i >= size()) fail(ErrorCode::kInternal, "sample {} of {}", i, size());
     return files_[static_cast<size_t>(i)];
@@ -168,6 +174,10 @@ std::vector<File> listed_files(const fs::path& list) {
 }
 
 }  // namespace
+
+uint64_t Dataset::sample_hash(int64_t) const {
+  return 0;
+}
 
 std::unique_ptr<Dataset> open_data(const fs::path& path, const DataOptions& options) {
   quiet_opencv();

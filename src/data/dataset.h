@@ -42,6 +42,9 @@ class Dataset {
   // XXH3 over names and contents in index order, whatever the order of loading. Samples that were loaded
   // before are not read again. Independent of preprocessing and of where the files are.
   virtual uint64_t content_hash() const = 0;
+  // Of one sample's content; with those of the names content_hash() can be put together (sample_hashes.h).
+  // Sets without files give 0.
+  virtual uint64_t sample_hash(int64_t i) const;
 };
 
 // `path` is

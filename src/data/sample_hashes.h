@@ -10,6 +10,11 @@
 
 namespace octet {
 
+// XXH3 over pairs of hashes: of a sample's name, then of its content.
+inline uint64_t combine_hashes(const std::vector<uint64_t>& pairs) {
+  return XXH3_64bits(pairs.data(), pairs.size() * sizeof(uint64_t));
+}
+
 // Threads: set() from many at once; every caller sets the same value for an index.
 class SampleHashes {
  public:
@@ -31,7 +36,14 @@ class SampleHashes {
       all.push_back(XXH3_64bits(text.data(), text.size()));
       all.push_back(hashes_[i].load(std::memory_order_relaxed));
     }
-    return XXH3_64bits(all.data(), all.size() * sizeof(uint64_t));
+    return combine_hashes(all);
+  }
+
+  // Of one sample; `compute` as in combine().
+  template <typename Compute>
+  uint64_t get(size_t i, const Compute& compute) const {
+    if (!known_[i].load(std::memory_order_acquire)) compute(i);
+    return hashes_[i].load(std::memory_order_relaxed);
   }
 
  private:

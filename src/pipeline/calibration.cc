@@ -1,6 +1,7 @@
 #include "pipeline/calibration.h"
 
 #include <algorithm>
+#include <numeric>
 #include <set>
 
 #include "base/pages.h"
@@ -15,14 +16,12 @@
 namespace octet {
 namespace {
 
-// Values that others only copy are often views that no step makes; nobody needs their ranges.
-void drop_copies(ValueStatistics& values, const Graph& graph, const Placement& placement) {
-  std::set<std::string> defining;
+// Values that stand for what is computed; others are copies of them.
+std::set<std::string> defining_values(const Graph& graph, const Placement& placement) {
+  std::set<std::string> names;
   for (const auto& members : placement.groups)
-    for (ValueId v : members) defining.insert(graph.value(v).name);
-  std::erase_if(values, [&](const auto& entry) {
-    return entry.second.count() == 0 && defining.count(entry.first) == 0;
-  });
+    for (ValueId v : members) names.insert(graph.value(v).name);
+  return names;
 }
 
 // The first samples of a data set that others hold, or all.
@@ -35,6 +34,7 @@ class FirstSamples final : public Dataset {
   bool images() const override { return all_->images(); }
   Sample load(int64_t i) const override { return all_->load(i); }
   uint64_t content_hash() const override { return all_->content_hash(); }
+  uint64_t sample_hash(int64_t i) const override { return all_->sample_hash(i); }
 
  private:
   std::shared_ptr<const Dataset> all_;
@@ -147,42 +147,73 @@ std::vector<std::string> placed_values(const Graph& graph, const Placement& plac
   return names;
 }
 
+CalibrationPart observe_part(const FloatModel& model, const engine::Engine& engine,
+                             const Placement& placement, const QuantizationArguments& arguments,
+                             const Dataset& data, const std::vector<int64_t>& samples,
+                             const std::optional<std::string>& preprocess, const RunnerOptions& runner,
+                             const std::vector<std::string>& also, const PartCheckpoint& checkpoint) {
+  CalibrationPart frame;
+  frame.octet_version = OCTET_VERSION;
+  frame.model_name = model.path.filename().string();
+  frame.model_hash = model.hash;
+  frame.names_hash = names_hash(data);
+  frame.total = data.size();
+  frame.target = arguments.target;
+  frame.method = parse_range_method(arguments.method);
+  frame.options = arguments.range_options();
+  if (data.images()) frame.preprocess = preprocess.value_or("");
+  frame.isa = isa_name(current_isa());
+  const std::set<std::string> defining = defining_values(model.graph, placement);
+  const Energies energies = reader_energies(model.graph);
+  const auto part_of = [&](const Observed& observed) {
+    CalibrationPart part = frame;
+    for (const int64_t i : observed.done)
+      part.samples.push_back({i, name_hash(data.name(i)), data.sample_hash(i), false, {}, {}});
+    for (const SkippedSample& s : observed.skipped)
+      part.samples.push_back({s.index, name_hash(s.name), data.sample_hash(s.index), true, s.name, s.reason});
+    std::sort(part.samples.begin(), part.samples.end(),
+              [](const PartSample& a, const PartSample& b) { return a.index < b.index; });
+    for (const auto& [name, statistics] : observed.values) {
+      PartTensor& tensor = part.tensors[name];
+      tensor.statistics = statistics.data();
+      tensor.copied = defining.count(name) == 0;
+      const auto found = energies.find(name);
+      if (found != energies.end() && found->second.size() == tensor.statistics.channels.size())
+        tensor.energies = found->second;
+    }
+    return part;
+  };
+  Checkpoint plain;
+  plain.every = checkpoint.every;
+  if (checkpoint.save) plain.save = [&](const Observed& observed) { checkpoint.save(part_of(observed)); };
+  std::vector<std::string> names = placed_values(model.graph, placement);
+  names.insert(names.end(), also.begin(), also.end());
+  return part_of(observe_values(engine, data, samples, names, runner,
+                                channel_values(model.graph, placement, arguments.options()), plain));
+}
+
 Calibrated calibrate(const FloatModel& model, const engine::Engine& engine, const Placement& placement,
                      const QuantizationArguments& arguments, const Dataset& data,
                      const std::optional<std::string>& preprocess, const RunnerOptions& runner,
                      const std::vector<std::string>& also) {
-  std::vector<std::string> names = placed_values(model.graph, placement);
-  names.insert(names.end(), also.begin(), also.end());
-  Observed observed = observe_values(engine, data, names, runner,
-                                     channel_values(model.graph, placement, arguments.options()));
-  drop_copies(observed.values, model.graph, placement);
+  std::vector<int64_t> all(static_cast<size_t>(data.size()));
+  std::iota(all.begin(), all.end(), 0);
+  return table_of_part(
+      observe_part(model, engine, placement, arguments, data, all, preprocess, runner, also));
+}
 
-  Calibrated result;
-  CalibrationTable& table = result.table;
-  table.octet_version = OCTET_VERSION;
-  table.model_name = model.path.filename().string();
-  table.model_hash = model.hash;
-  table.data_hash = data.content_hash();
-  table.samples = observed.samples;
-  table.method = parse_range_method(arguments.method);
-  table.options = arguments.range_options();
-  if (data.images()) table.preprocess = preprocess.value_or("");
-  table.isa = isa_name(current_isa());
-  table.tensors = choose_ranges(observed.values, table.method, table.options, reader_energies(model.graph));
-  result.problems = problems(observed.values);
-  result.skipped = observed.skipped;
-  return result;
+std::vector<std::string> whole_values(const Graph& graph, QuantizeOptions options) {
+  options.quantize_outputs = true;
+  return placed_values(graph, place(graph, options));
 }
 
 Calibrated calibrate_whole(const FloatModel& model, const QuantizationArguments& arguments,
                            const Dataset& data, const std::optional<std::string>& preprocess,
                            const RunnerOptions& runner) {
-  QuantizeOptions options = arguments.options();
-  const Placement placement = place(model.graph, options);
-  options.quantize_outputs = true;
+  const QuantizeOptions options = arguments.options();
   const engine::Engine engine(build_engine(model.graph));
-  return calibrate(model, engine, placement, arguments, data, preprocess, runner,
-                   placed_values(model.graph, place(model.graph, options)));
+  return calibrate(model, engine, place(model.graph, options), arguments, data, preprocess, runner,
+                   whole_values(model.graph, options));
 }
 
 std::string tensorrt_cache_of(const FloatModel& model, CalibrationTable table, QuantizeOptions options,

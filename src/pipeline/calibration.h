@@ -1,7 +1,9 @@
 // What quantize and calibrate share: from a float model and data to a table of ranges.
 #pragma once
 
+#include <chrono>
 #include <filesystem>
+#include <functional>
 #include <initializer_list>
 #include <map>
 #include <memory>
@@ -11,9 +13,9 @@
 #include <vector>
 
 #include "base/file.h"
-#include "calibrate/calibrate.h"
 #include "calibrate/channel_scales.h"
 #include "calibrate/dataset_runner.h"
+#include "calibrate/part.h"
 #include "data/dataset.h"
 #include "graph/graph.h"
 #include "octet/log.h"
@@ -78,20 +80,28 @@ uint64_t model_hash(const std::vector<MappedFile>& files);
 // Whether it has Q/DQ nodes.
 bool is_quantized(const Graph& graph);
 
-struct Calibrated {
-  CalibrationTable table;
-  std::vector<std::string> problems;
-  std::vector<SkippedSample> skipped;
-};
-
 // Observes what `placement` stores in 8 bits (and `also`, by name) while `engine`, built from the model, runs
-// over the data.
+// over these samples of the data. Checkpoints are parts too.
+struct PartCheckpoint {
+  std::chrono::steady_clock::duration every{};
+  std::function<void(const CalibrationPart&)> save;
+};
+CalibrationPart observe_part(const FloatModel& model, const engine::Engine& engine,
+                             const Placement& placement, const QuantizationArguments& arguments,
+                             const Dataset& data, const std::vector<int64_t>& samples,
+                             const std::optional<std::string>& preprocess, const RunnerOptions& runner,
+                             const std::vector<std::string>& also = {},
+                             const PartCheckpoint& checkpoint = {});
+
+// The same over all samples, and the table of it.
 Calibrated calibrate(const FloatModel& model, const engine::Engine& engine, const Placement& placement,
                      const QuantizationArguments& arguments, const Dataset& data,
                      const std::optional<std::string>& preprocess, const RunnerOptions& runner,
                      const std::vector<std::string>& also = {});
 
-// The table that serves every use of a model: also the network's outputs.
+// What a table that serves every use of a model has in addition: the network's outputs.
+std::vector<std::string> whole_values(const Graph& graph, QuantizeOptions options);
+// The table that serves every use of a model.
 Calibrated calibrate_whole(const FloatModel& model, const QuantizationArguments& arguments,
                            const Dataset& data, const std::optional<std::string>& preprocess,
                            const RunnerOptions& runner);

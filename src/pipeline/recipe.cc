@@ -9,6 +9,7 @@
 #include "correct/bias_correction.h"
 #include "correct/four_bits.h"
 #include "correct/layer_data.h"
+#include "data/subset.h"
 #include "pipeline/text.h"
 #include "report/compare.h"
 
@@ -21,21 +22,6 @@ constexpr int64_t kFewest = 10;   // samples that --effort best needs
 // Decibels that scales per channel must promise on made-up images: these leave channels of late layers silent
 // that real images use, whose scales would then clip.
 constexpr double kSyntheticGain = 12;
-
-// Samples of another data set by their indices.
-class Subset : public Dataset {
- public:
-  Subset(const Dataset& all, std::vector<int64_t> indices) : all_(all), indices_(std::move(indices)) {}
-  int64_t size() const override { return static_cast<int64_t>(indices_.size()); }
-  const std::string& name(int64_t i) const override { return all_.name(indices_[i]); }
-  bool images() const override { return all_.images(); }
-  Sample load(int64_t i) const override { return all_.load(indices_[i]); }
-  uint64_t content_hash() const override { return all_.content_hash(); }
-
- private:
-  const Dataset& all_;
-  std::vector<int64_t> indices_;
-};
 
 SequentialOptions sequential_options(const RecipeSetup& setup, const Recipe& recipe) {
   SequentialOptions options;

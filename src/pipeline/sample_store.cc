@@ -11,6 +11,7 @@
 #include <system_error>
 
 #include "base/checked.h"
+#include "data/sample_hashes.h"
 
 namespace octet {
 namespace {
@@ -180,9 +181,12 @@ Sample SampleStore::load(int64_t i) const {
 }
 
 uint64_t SampleStore::content_hash() const {
-  std::vector<uint64_t> hashes;
-  for (const Stored& s : samples_) hashes.push_back(s.hash);
-  return XXH3_64bits(hashes.data(), hashes.size() * sizeof(uint64_t));
+  std::vector<uint64_t> pairs;
+  for (const Stored& s : samples_) {
+    pairs.push_back(XXH3_64bits(s.name.data(), s.name.size()));
+    pairs.push_back(s.hash);
+  }
+  return combine_hashes(pairs);
 }
 
 void read_batches(Calibrator& calibrator, const std::vector<runtime::TensorInfo>& inputs,

@@ -16,7 +16,8 @@ class SampleStore final : public Dataset {
  public:
   // `inputs` and `outputs` of the network tell which axis counts samples: the first, where it is open for all
   // of them, or 1. Then batches are cut into samples, else each batch is one. `source` names the data in
-  // messages. Beyond `memory_bytes` samples go to a nameless file in the folder for temporary files.
+  // messages, and stands in the hashes. Beyond `memory_bytes` samples go to a nameless file in the folder for
+  // temporary files.
   SampleStore(std::vector<runtime::TensorInfo> inputs, const std::vector<runtime::TensorInfo>& outputs,
               std::string source, int64_t memory_bytes);
   ~SampleStore() override;
@@ -34,6 +35,7 @@ class SampleStore final : public Dataset {
   bool images() const override { return false; }
   Sample load(int64_t i) const override;
   uint64_t content_hash() const override;
+  uint64_t sample_hash(int64_t i) const override { return at(i).hash; }
 
  private:
   struct Part {  // of one input

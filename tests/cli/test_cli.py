@@ -505,6 +505,82 @@ class Works(Case):
                 self.assertNotIn("moving-average", tensor["methods"])  # which is defined by order
             self.assertEqual(reverse, forward)
 
+    def test_parts_make_the_table_of_one_run(self):
+        data = ("--data", CALIB, "--preprocess", PREPROCESS, "--limit", 11)
+        whole, merged = self.folder / "whole.json", self.folder / "merged.json"
+        for method in ("mse", "moving-average"):
+            self.works("calibrate", MODEL, *data, "--method", method, "-o", whole)
+            for count in (1, 3, 11):
+                parts = [self.folder / f"{count}.{i}" for i in range(1, count + 1)]
+                for i, part in enumerate(parts):
+                    made = self.report("calibrate", MODEL, *data, "--method", method, "--shard", f"{i + 1}/{count}", "-o", part)
+                    self.assertEqual(made["total"], 11)
+                random.shuffle(parts)
+                made = self.report("calibrate", "--merge", *parts, "-o", merged)
+                self.assertEqual((made["samples"], made["method"]), (11, method))
+                self.assertEqual(merged.read_bytes(), whole.read_bytes(), (method, count))
+        # Everything is in the parts: another method needs no other run.
+        self.works("calibrate", MODEL, *data, "--method", "percentile", "--percentile", 99, "-o", whole)
+        self.works("calibrate", "--merge", *parts, "--method", "percentile", "--percentile", 99, "-o", merged)
+        self.assertEqual(merged.read_bytes(), whole.read_bytes())
+        self.works("quantize", MODEL, "--table", merged, "-o", self.folder / "q.onnx")
+        # Parts that do not belong together, or are not all.
+        out = self.folder / "none"
+        self.fails("calibrate", "--merge", *parts[1:], "-o", out, says="missing")
+        self.fails("calibrate", "--merge", *parts, parts[0], "-o", out, says="each part once")
+        other = self.folder / "other"
+        self.works("calibrate", MODEL, *data[:-1], 12, "--shard", "1/3", "-o", other)
+        self.fails("calibrate", "--merge", parts[0], other, "-o", out, says="other data")
+        self.works("calibrate", MODEL, "--data", CALIB, "--preprocess", PREPROCESS.replace("rgb", "bgr"), "--limit", 11,
+                   "--shard", "1/3", "-o", other)
+        self.fails("calibrate", "--merge", parts[0], other, "-o", out, says="preprocessing")
+        model = self.folder / "other.onnx"
+        model.write_bytes(MODEL.read_bytes() + b"\x12\x05other")
+        self.works("calibrate", model, *data, "--shard", "1/3", "-o", other)
+        self.fails("calibrate", "--merge", parts[0], other, "-o", out, says="another model")
+        self.fails("calibrate", "--merge", whole, "-o", out, says="no part")
+        self.fails("quantize", MODEL, "--table", parts[0], "-o", out, says="--merge")
+        damaged = bytearray(parts[0].read_bytes())
+        damaged[len(damaged) // 2] ^= 4
+        other.write_bytes(damaged)
+        self.fails("calibrate", "--merge", other, "-o", out, says="damaged")
+        for words in (("--shard", "0/3"), ("--shard", "4/3"), ("--shard", "1"), ("--shard", "1/12"), ("--merge", parts[0]),
+                      ("--shard", "1/2", "--format", "tensorrt")):
+            self.fails("calibrate", MODEL, *data, *words, "-o", out, status=2)
+        self.fails("calibrate", "--merge", parts[0], "--resume", "-o", out, status=2)
+
+    def test_interrupted_calibration_resumes(self):
+        data = ("--data", CALIB, "--preprocess", PREPROCESS, "--threads", 1)
+        whole, table = self.folder / "whole.json", self.folder / "t.json"
+        state = self.folder / "t.json.part"
+        start = time.monotonic()
+        self.works("calibrate", MODEL, *data, "-o", whole)
+        seconds = time.monotonic() - start
+        kept = 0
+        for round in range(8):  # each goes on where the one before stopped
+            process = subprocess.Popen([OCTET, *map(str, ("calibrate", MODEL, *data, "--resume", "-o", table))],
+                                       stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+            time.sleep(seconds * (0.3 + 0.2 * (round % 3)))
+            process.send_signal(signal.SIGINT)
+            said = process.communicate(timeout=60)[1]
+            if process.returncode == 0:
+                break
+            self.assertEqual(process.returncode, -signal.SIGINT)
+            self.assertLessEqual(set(self.files()), {"whole.json", "t.json.part"})
+            if state.exists():
+                kept += 1
+                self.assertRegex(said + "interrupted: ", "interrupted: ")
+                self.fails("calibrate", MODEL, *data, "--limit", 3, "--resume", "-o", table)
+        self.assertGreater(kept, 0)
+        self.works("calibrate", MODEL, *data, "--resume", "-o", table)
+        self.assertEqual(table.read_bytes(), whole.read_bytes())
+        self.assertFalse(state.exists())
+        # Damaged states are no states, and nothing else is deleted.
+        state.write_bytes(b"mine")
+        self.fails("calibrate", MODEL, *data, "--limit", 3, "--resume", "-o", table, says="no part")
+        self.works("calibrate", MODEL, *data, "--limit", 3, "-o", table)
+        self.assertEqual(state.read_bytes(), b"mine")
+
     def test_choices(self):
         for words in (("--target", "tensorrt"), ("--target", "onnxruntime"), ("--method", "entropy"),
                       ("--method", "minmax", "--weights-per-tensor"), ("--method", "moving-average"),

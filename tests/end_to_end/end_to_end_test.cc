@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <numeric>
 
 #include "base/file.h"
 #include "build/build.h"
@@ -80,7 +81,9 @@ std::map<std::string, TableTensor, std::less<>> ranges_of(const engine::Engine& 
                                                           RangeMethod method) {
   RunnerOptions runner;
   runner.threads = threads;
-  return choose_ranges(observe_values(engine, data, names, runner).values, method, {});
+  std::vector<int64_t> all(static_cast<size_t>(data.size()));
+  std::iota(all.begin(), all.end(), 0);
+  return choose_ranges(observe_values(engine, data, all, names, runner).values, method, {});
 }
 
 std::vector<Tensor> outputs_of(const engine::Engine& engine, const Tensor& input, Isa isa, int threads) {
