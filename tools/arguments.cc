@@ -11,7 +11,8 @@
 namespace octet::tools {
 namespace {
 
-const std::vector<std::string> kStages{"equalization", "absorption", "bias-correction", "gptq", "refit"};
+const std::vector<std::string> kStages{"equalization",  "absorption",      "smoothing", "centering",
+                                       "float-tensors", "bias-correction", "gptq",      "refit"};
 
 std::vector<std::string> method_names() {
   std::vector<std::string> names;
@@ -121,8 +122,8 @@ void add_options(CLI::App& app, EffortArguments& a) {
       ->capture_default_str();
   app.add_option("--skip", a.skip,
                  "leave out stages, e.g. gptq,refit: any of equalization and absorption (of weights with one "
-                 "scale per "
-                 "tensor), bias-correction, gptq, refit")
+                 "scale per tensor), smoothing, centering and float-tensors (of activations, for targets "
+                 "with one scale per tensor), bias-correction, gptq, refit")
       ->delimiter(',')
       ->allow_extra_args(false)
       ->check(CLI::IsMember(kStages))

@@ -1,5 +1,6 @@
 // octet quantize: calibrate, quantize, write Q/DQ ONNX, say what it cost.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 
 #include "arguments.h"
 #include "command.h"
@@ -54,6 +55,15 @@ Json json_of(const Arguments& arguments, const Quantized& result, const std::vec
         {"sweeps", result.equalization->sweeps},          {"bits_before", result.equalization->bits_before},
         {"bits_after", result.equalization->bits_after},  {"absorbed_layers", result.absorption.layers},
         {"absorbed_channels", result.absorption.channels}};
+  json["centered"] = Json::array();
+  for (const CenteredTensor& t : result.centered)
+    json["centered"].push_back(
+        {{"value", t.value}, {"gain_db", t.gain_db}, {"folded", t.folded}, {"added", t.added}});
+  json["float_tensors"] = float_tensors_json(result.float_tensors);
+  json["smoothed"] = Json::array();
+  for (const SmoothedTensor& t : result.smoothed)
+    json["smoothed"].push_back(
+        {{"value", t.value}, {"gain_db", t.gain_db}, {"folded", t.folded}, {"multiplied", t.multiplied}});
   if (result.report) {
     json["sqnr_db"] = db_json(result.report->all_outputs.sqnr_db());
     json["outputs"] = outputs_json(result.report->outputs);
@@ -87,6 +97,20 @@ void print_text(const Arguments& arguments, const Quantized& result) {
         "below its tensor's largest ({:.1f} before); {} became caps per channel; {} absorbed\n",
         plural(e->pairs, "layer"), -e->bits_after, -e->bits_before, plural(e->caps, "clip"),
         plural(result.absorption.channels, "high-bias channel")));
+  if (!result.smoothed.empty())
+    print(fmt::format(
+        "channels of {} evened out for one scale each, predicted to gain up to {:.1f} dB at their readers "
+        "('{}')\n",
+        plural(static_cast<int64_t>(result.smoothed.size()), "activation tensor"),
+        result.smoothed.front().gain_db, result.smoothed.front().value));
+  if (!result.centered.empty())
+    print(fmt::format(
+        "{} moved to the middle of the symmetric grid, which makes the steps up to {:.1f} dB finer\n",
+        plural(static_cast<int64_t>(result.centered.size()), "activation tensor"),
+        std::max_element(result.centered.begin(), result.centered.end(), [](const auto& a, const auto& b) {
+          return a.gain_db < b.gain_db;
+        })->gain_db));
+  print(float_tensors_text(result.float_tensors));
   print(corrections_text(result.done));
   if (result.report) print(report_text(*result.report, arguments.verbose));
   if (result.float_nodes.empty()) return;

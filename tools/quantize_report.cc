@@ -153,4 +153,26 @@ Json corrections_json(const RecipeResult& result) {
   return json;
 }
 
+std::string float_tensors_text(const FloatTensors& tensors) {
+  if (tensors.kept.empty()) return "";
+  std::string text =
+      fmt::format("{} in float, where 8 bits lose most (activations alone: {} before, {} after):\n",
+                  plural(static_cast<int64_t>(tensors.kept.size()), "activation tensor"),
+                  db_text(tensors.before_db), db_text(tensors.after_db));
+  std::vector<std::vector<std::string>> rows;
+  for (const FloatTensor& t : tensors.kept)
+    rows.push_back({t.value, fmt::format("read by {}", fmt::join(t.layers, ", ")),
+                    fmt::format("+{:.1f} dB", t.gain_db),
+                    fmt::format("{:.1f} % of the multiplications", 100 * t.macs)});
+  return text + columns(rows, 2);
+}
+
+Json float_tensors_json(const FloatTensors& tensors) {
+  Json list = Json::array();
+  for (const FloatTensor& t : tensors.kept)
+    list.push_back({{"value", t.value}, {"layers", t.layers}, {"gain_db", t.gain_db}, {"macs", t.macs}});
+  return {
+      {"tensors", list}, {"before_db", db_json(tensors.before_db)}, {"after_db", db_json(tensors.after_db)}};
+}
+
 }  // namespace octet::tools

@@ -6,6 +6,7 @@
 
 #include "calibrate/channel_scales.h"
 #include "common.h"
+#include "pipeline/float_tensors.h"
 #include "pipeline/quantize_report.h"
 #include "pipeline/recipe.h"
 #include "report/compare.h"
@@ -23,5 +24,9 @@ Json outputs_json(const std::vector<LayerComparison>& outputs);
 // What the corrections did.
 std::string corrections_text(const RecipeResult& result);
 Json corrections_json(const RecipeResult& result);
+
+// Which tensors stay in float, and why.
+std::string float_tensors_text(const FloatTensors& tensors);
+Json float_tensors_json(const FloatTensors& tensors);
 
 }  // namespace octet::tools

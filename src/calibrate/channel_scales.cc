@@ -111,7 +111,7 @@ class Chooser {
     std::vector<double> base, best;
     for (const Reader& r : readers)
       base.push_back(r.noise(std::vector<double>(n, whole.scale[0]), slots->square));
-    ChannelChoice choice{graph_.value(members.front()).name, 0, -1e9, false};
+    ChannelChoice choice{graph_.value(members.front()).name, 0, -1e9, false, group, {}};
     for (double alpha : kAlphas) {
       std::vector<double> scale(n);
       for (size_t s = 0; s < n; ++s) scale[s] = std::pow(own[s], alpha) * std::pow(largest, 1 - alpha);
@@ -128,8 +128,9 @@ class Chooser {
     if (options_.scales == ActivationScales::kChannel) least = 0.1;
     if (choice.gain_db <= least) return;
     choice.taken = options_.scales != ActivationScales::kTensor;
-    result_.choices.push_back(choice);
     if (choice.taken) take(channels, whole, best, *slots);
+    choice.scale = std::move(best);
+    result_.choices.push_back(std::move(choice));
   }
 
  private:

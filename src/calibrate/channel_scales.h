@@ -39,6 +39,8 @@ struct ChannelChoice {
   double alpha = 0;   // the best
   double gain_db = 0;
   bool taken = false;
+  int32_t group = -1;         // of the placement
+  std::vector<double> scale;  // by slot of its channel_groups() entry
 };
 
 struct ChosenParams {

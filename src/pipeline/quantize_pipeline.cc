@@ -161,6 +161,55 @@ void equalize(const QuantizeArguments& arguments, FloatModel& model, Quantized& 
   model.hash = model.hash * 0x9e3779b97f4a7c15u + 1;
 }
 
+// For targets with one scale per tensor. The table that is kept stays that of the network before, so that it
+// can serve again.
+bool smooth(const QuantizeArguments& arguments, bool synthetic, FloatModel& model, Quantized& result) {
+  const QuantizationArguments& q = arguments.quantization;
+  const QuantizeOptions options = q.options();
+  const CalibrationTable& table = result.calibrated.table;
+  const ChannelScaleOptions scales = scale_options(q, synthetic);
+  if (options.target->channel_scales || scales.scales == ActivationScales::kTensor || q.weights_per_tensor ||
+      options.weights_only || table.samples < scales.fewest_images || arguments.effort.skips("smoothing"))
+    return false;
+  const ChosenParams chosen = choose_activation_params(model.graph, result.placement, options, table, scales);
+  result.smoothed = smooth_channels(model.graph, result.placement, options, chosen);
+  if (result.smoothed.empty()) return false;
+  result.first_table = table;
+  return true;
+}
+
+// For targets whose activations are symmetric.
+bool center(const QuantizeArguments& arguments, FloatModel& model, Quantized& result) {
+  const QuantizeOptions options = arguments.quantization.options();
+  if (!options.target->symmetric || options.weights_only || arguments.effort.skips("centering")) return false;
+  const CalibrationTable table = result.calibrated.table;
+  result.centered = center_tensors(model.graph, result.placement, table);
+  if (result.centered.empty()) return false;
+  if (!result.first_table) result.first_table = table;
+  return true;
+}
+
+// The tensors that 8 bits harm most, for targets with one scale each. Who brings scales wants those.
+void keep_in_float(const QuantizeArguments& arguments, const RecipeSetup& setup,
+                   QuantizationArguments& quantization, Quantized& result) {
+  constexpr int kMost = 5, kMostOfBest = 10;
+  const CalibrationTable& table = result.calibrated.table;
+  const QuantizeOptions options = quantization.options();
+  const bool given = std::any_of(table.tensors.begin(), table.tensors.end(),
+                                 [](const auto& entry) { return entry.second.scale > 0; });
+  if (options.target->channel_scales || options.weights_only || given || arguments.effort.effort == "fast" ||
+      arguments.effort.skips("float-tensors"))
+    return;
+  result.float_tensors =
+      choose_float_tensors(setup, table, arguments.effort.effort == "best" ? kMostOfBest : kMost);
+  for (const FloatTensor& t : result.float_tensors.kept)
+    quantization.exclude.insert(quantization.exclude.end(), t.layers.begin(), t.layers.end());
+  const Graph& graph = setup.model.graph;
+  result.placement = place(graph, quantization.options());
+  for (auto& [id, reason] : result.placement.left_out)
+    if (keeps_float(result.float_tensors, graph.node(id).name)) reason = "8 bits lose too much of its input";
+}
+
 }  // namespace
 
 void write_quantized(const QuantizeArguments& arguments, const Quantized& result) {
@@ -168,13 +217,15 @@ void write_quantized(const QuantizeArguments& arguments, const Quantized& result
   ExportOptions options;
   options.external_data = arguments.external_data;
   export_onnx(result.done.graph, arguments.output, options);
-  if (!arguments.save_table.empty()) save_table(result.calibrated.table, arguments.save_table);
+  if (arguments.save_table.empty()) return;
+  save_table(result.first_table ? *result.first_table : result.calibrated.table, arguments.save_table);
 }
 
 Quantized quantize(const QuantizeArguments& arguments, FloatModel& model, Progress& progress,
                    const Log& log) {
   Quantized result;
   equalize(arguments, model, result, log);
+  QuantizationArguments quantization = arguments.quantization;  // and which tensors stay in float
   const QuantizeOptions options = arguments.quantization.options();
   result.placement = place(model.graph, options);
   refuse_nothing(result.placement);
@@ -185,15 +236,9 @@ Quantized quantize(const QuantizeArguments& arguments, FloatModel& model, Progre
   }
   auto preprocess = arguments.data.choose_preprocess({&stored}, log);
   engine::Engine float_engine(build_engine(model.graph));
-  RecipeSetup setup{model,
-                    float_engine,
-                    result.placement,
-                    arguments.quantization,
-                    arguments.effort,
-                    arguments.threads,
-                    progress,
-                    {},
-                    false};
+  RecipeSetup setup{
+      model, float_engine, result.placement, quantization, arguments.effort, arguments.threads, progress,
+      {},    false};
   if (arguments.data.given())
     setup.data = [&](int64_t most) { return arguments.data.open(preprocess, most); };
   if (!arguments.data.given() && arguments.table.empty()) {
@@ -221,8 +266,17 @@ Quantized quantize(const QuantizeArguments& arguments, FloatModel& model, Progre
       float_engine = engine::Engine(build_engine(model.graph));
       run();
     }
+    const auto again = [&] {
+      infer_shapes(model.graph);
+      result.placement = place(model.graph, options);
+      float_engine = engine::Engine(build_engine(model.graph));
+      run();
+    };
+    if (smooth(arguments, setup.synthetic, model, result)) again();
+    if (center(arguments, model, result)) again();
   }
   const CalibrationTable& table = result.calibrated.table;
+  keep_in_float(arguments, setup, quantization, result);
   result.done = quantize_by_recipe(setup, table);
   model.drop_pages();
   store_metadata(result.done.graph, arguments, table);

@@ -7,9 +7,12 @@
 #include <vector>
 
 #include "calibrate/tensorrt_cache.h"
+#include "correct/centering.h"
 #include "correct/equalization.h"
+#include "correct/smoothing.h"
 #include "octet/log.h"
 #include "pipeline/calibration.h"
+#include "pipeline/float_tensors.h"
 #include "pipeline/quantize_report.h"
 #include "pipeline/recipe.h"
 
@@ -36,6 +39,10 @@ struct Quantized {
   RecipeResult done;
   std::optional<EqualizationReport> equalization;
   AbsorptionReport absorption;
+  std::vector<SmoothedTensor> smoothed;
+  FloatTensors float_tensors;
+  std::vector<CenteredTensor> centered;
+  std::optional<CalibrationTable> first_table;  // of the network before both
   std::optional<QuantizeReport> report;
   std::vector<FloatNode> float_nodes;
   bool written = false;  // and `graph` is empty

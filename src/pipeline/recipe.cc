@@ -57,13 +57,8 @@ RecipeResult follow(const RecipeSetup& setup, const CalibrationTable& found, con
   RecipeResult result;
   const QuantizeOptions options = setup.quantization.options();
   const CalibrationTable table = recipe.minmax ? with_minmax(found) : found;
-  ChannelScaleOptions scales = setup.quantization.scale_options();
+  ChannelScaleOptions scales = scale_options(setup.quantization, setup.synthetic);
   scales.scales = recipe.scales;
-  if (setup.synthetic) {  // real images differ from these by more than these from each other
-    scales.room = 0;
-    scales.stretch = 2;
-    scales.least_gain_db = kSyntheticGain;
-  }
   result.graph = setup.model.graph;
   result.scales = choose_activation_params(setup.model.graph, setup.placement, options, table, scales);
   ActivationParams& params = result.scales.params;
@@ -107,7 +102,8 @@ RecipeResult follow(const RecipeSetup& setup, const CalibrationTable& found, con
   return result;
 }
 
-// Mean over the outputs of their signal to noise, so that no output drowns the others.
+}  // namespace
+
 std::optional<double> quality(const Comparison& comparison) {
   double sum = 0;
   int count = 0;
@@ -119,6 +115,8 @@ std::optional<double> quality(const Comparison& comparison) {
   if (count == 0) return {};
   return sum / count;
 }
+
+namespace {
 
 std::vector<Recipe> alternatives(const CalibrationTable& table, const Recipe& first) {
   std::vector<Recipe> recipes;
@@ -176,6 +174,15 @@ std::vector<TriedRecipe> search(const RecipeSetup& setup, const CalibrationTable
 bool EffortArguments::skips(std::string_view stage) const {
   if (stage == "bias-correction" && !bias_correction) return true;
   return std::find(skip.begin(), skip.end(), stage) != skip.end();
+}
+
+ChannelScaleOptions scale_options(const QuantizationArguments& quantization, bool synthetic) {
+  ChannelScaleOptions scales = quantization.scale_options();
+  if (!synthetic) return scales;
+  scales.room = 0;  // real images differ from these by more than these from each other
+  scales.stretch = 2;
+  scales.least_gain_db = kSyntheticGain;
+  return scales;
 }
 
 double expected_seconds(const RecipeSetup& setup, const Dataset& data) {

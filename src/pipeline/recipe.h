@@ -11,6 +11,7 @@
 #include "correct/sequential.h"
 #include "data/dataset.h"
 #include "pipeline/calibration.h"
+#include "report/compare.h"
 
 namespace octet {
 
@@ -62,6 +63,12 @@ struct RecipeResult {
   std::optional<SequentialReport> sequential;
   std::vector<TriedRecipe> tried;  // by --effort best, best first
 };
+
+// Mean over the outputs of their signal to noise, so that no output drowns the others; nullopt: identical.
+std::optional<double> quality(const Comparison& comparison);
+
+// How scales per channel are chosen from these samples.
+ChannelScaleOptions scale_options(const QuantizationArguments& quantization, bool synthetic);
 
 // Seconds that --effort is expected to take from here, from the time of one sample.
 double expected_seconds(const RecipeSetup& setup, const Dataset& data);

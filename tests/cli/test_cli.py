@@ -69,8 +69,8 @@ class Case(unittest.TestCase):
         self.assertEqual(self.files(), before, where)
         return errors[0]
 
-    def quantize(self, *words, model=MODEL, out="q.onnx"):
-        return ("quantize", model, "--data", CALIB, "--preprocess", PREPROCESS, "--limit", 8, "-o", self.folder / out,
+    def quantize(self, *words, model=MODEL, out="q.onnx", limit=8):
+        return ("quantize", model, "--data", CALIB, "--preprocess", PREPROCESS, "--limit", limit, "-o", self.folder / out,
                 *words)
 
     def with_model(self, model):
@@ -446,6 +446,33 @@ class Works(Case):
             for file in files:
                 self.assertTrue(pathlib.Path(file["file"]).is_file())
         self.assertEqual((out / "index.txt").read_text(), "0.npy\n1.npy\n2.npy\n")
+
+    def test_targets_with_one_scale_per_tensor(self):
+        q = self.folder / "q.onnx"
+        made = {}
+        for target in ("tensorrt", "onnxruntime", "octet"):
+            report = made[target] = self.report(*self.quantize("--target", target, limit=12))
+            for name in ("smoothed", "centered"):
+                self.assertTrue(target != "octet" or report[name] == [], (target, name))
+            kept = report["float_tensors"]["tensors"]
+            self.assertLessEqual(len(kept), 5)
+            in_float = {n["name"] for n in report["float_nodes"]}
+            for tensor in kept:
+                self.assertGreaterEqual(tensor["gain_db"], 0.5)
+                self.assertLessEqual(set(tensor["layers"]), in_float)
+            self.assertLessEqual(sum(t["macs"] for t in kept), 0.2)
+        self.assertEqual(made["octet"]["float_tensors"]["tensors"], [])
+        self.assertEqual(made["onnxruntime"]["centered"], [])  # zero-points do that
+        self.assertGreater(len(made["tensorrt"]["centered"]), 0)
+        for tensor in made["tensorrt"]["centered"]:
+            self.assertGreaterEqual(tensor["gain_db"], 3)
+        plain = self.report(*self.quantize("--target", "tensorrt", "--skip", "smoothing,centering,float-tensors", limit=12))
+        self.assertEqual((plain["smoothed"], plain["centered"], plain["float_tensors"]["tensors"]), ([], [], []))
+        self.assertGreater(made["tensorrt"]["sqnr_db"], plain["sqnr_db"])
+        # The table that is kept is of the model as it is, and serves again.
+        table = self.folder / "t.json"
+        self.works(*self.quantize("--target", "tensorrt", "--save-table", table))
+        self.works("quantize", MODEL, "--table", table, "--target", "tensorrt", "-o", q)
 
     def test_quantize_dynamic(self):
         q = self.folder / "q.onnx"
