@@ -138,6 +138,7 @@ Json corrections_json(const RecipeResult& result) {
   json["samples"] = result.sequential->samples;
   json["shapes"] = result.sequential->shapes;
   json["left_out"] = result.sequential->left_out;
+  json["spilled_bytes"] = result.sequential->spilled_bytes;
   json["stages"] = {{"gptq", stage(g.gptq)}, {"refit", stage(g.refit)}, {"bias-correction", stage(g.bias)}};
   json["undone"] = g.undone;
   json["layers"] = Json::array();

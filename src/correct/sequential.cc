@@ -9,6 +9,8 @@
 namespace octet {
 namespace {
 
+constexpr int64_t kStoreShare = 4;  // a fourth of the limit on memory is for what waits between layers
+
 // Samples that have the same shapes.
 struct ShapeGroup {
   std::vector<Shape> shapes;
@@ -97,6 +99,8 @@ SequentialReport correct_sequentially(Graph& quantized, const Graph& reference,
   report.left_out = chosen.left_out;
   if (chosen.groups.empty()) return report;
 
+  // Beside the store stand both networks, and what the solvers need.
+  const int64_t memory = std::min(options.memory_bytes, memory_limit() / kStoreShare);
   int64_t all = 0;
   for (const ShapeGroup& group : chosen.groups) all += static_cast<int64_t>(group.samples.size());
   std::vector<std::unique_ptr<Site>> sites;
@@ -104,7 +108,7 @@ SequentialReport correct_sequentially(Graph& quantized, const Graph& reference,
     auto site = std::make_unique<Site>(reference, quantized, group);
     const auto count = static_cast<int64_t>(group.samples.size());
     site->networks = std::make_unique<SideBySide>(site->reference, site->quantized, reference_engine, data,
-                                                  group.samples, options.memory_bytes / all * count, pool);
+                                                  group.samples, memory / all * count, pool);
     if (!sites.empty() && !same_layers(*site, *sites[0])) {
       report.left_out += count;
       continue;

@@ -26,10 +26,11 @@ struct SequentialOptions {
   bool gptq = true, refit = true, bias = true;
   double refit_lambda = 1;  // of 8-bit weights; 4-bit ones take 0.1, and the largest inputs first
   bool act_order = false;
-  int64_t max_samples = 128;                  // the first of the data
-  int64_t max_shapes = 24;                    // of samples; those of the rarest ones are left out
-  int64_t memory_bytes = int64_t{256} << 20;  // for activations; what exceeds it goes to a temporary file
-  std::function<void()> layer_done;           // called behind each layer: time to give mapped pages back
+  int64_t max_samples = 128;  // the first of the data
+  int64_t max_shapes = 24;    // of samples; those of the rarest ones are left out
+  // For activations, and at most a fourth of memory_limit(); what exceeds it goes to a temporary file.
+  int64_t memory_bytes = int64_t{256} << 20;
+  std::function<void()> layer_done;  // called behind each layer: time to give mapped pages back
 };
 
 // What became of one layer.

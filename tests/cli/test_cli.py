@@ -417,6 +417,14 @@ class Works(Case):
         self.assertTrue(json.loads(made.stdout)["synthetic"])
         self.assertIn("guessed", self.works("quantize", MODEL, "-o", q).stderr)
 
+    def test_spills_within_the_memory_limit(self):
+        free = self.report(*self.quantize(limit=100))
+        self.assertEqual(free["corrections"]["spilled_bytes"], 0)
+        unlimited = (self.folder / "q.onnx").read_bytes()
+        tight = self.report(*self.quantize("--threads", 1, "--memory-limit", "20M", limit=100))
+        self.assertGreater(tight["corrections"]["spilled_bytes"], 10 << 20)
+        self.assertEqual((self.folder / "q.onnx").read_bytes(), unlimited)
+
     def test_run(self):
         array = self.folder / "x.npy"
         array.write_bytes(npy((1, 3, 64, 64)))
