@@ -19,11 +19,28 @@ namespace {
 struct Arguments : QuantizeArguments {
   CommonArguments common;
   std::string loader;
+  bool percentile_given = false;
   bool verbose = false;
 };
 
 void check_arguments(const Arguments& arguments) {
   const QuantizationArguments& q = arguments.quantization;
+  check_percentile(q, arguments.percentile_given);
+  if (arguments.data.data.empty() && arguments.loader.empty() && arguments.data.limit > 0)
+    throw UsageError("--limit counts samples of --data or --data-loader-script, and neither is given");
+  if (arguments.data.data.empty() && arguments.data.skip_bad)
+    throw UsageError("--skip-bad-images is about --data, which is not given");
+  if (q.weights == "int4" && q.weights_per_tensor)
+    throw UsageError("--weights int4 has scales per channel: not with --weights-per-tensor");
+  if (q.activations == "float") {
+    const char* other = q.quantize_outputs                 ? "--quantize-outputs"
+                        : q.input_bytes                    ? "--input-bytes"
+                        : q.activation_scales == "channel" ? "--activation-scales channel"
+                                                           : nullptr;
+    if (other != nullptr) throw UsageError(fmt::format("--activations float leaves nothing for {}", other));
+  }
+  if (q.input_bytes && !find_target(q.target).channel_scales && find_target(q.target).symmetric)
+    throw UsageError(fmt::format("--input-bytes: target {} takes no unsigned bytes", q.target));
   if (q.weights == "int4" &&
       (arguments.effort.effort == "fast" || q.activations == "float" ||
        (!arguments.table.empty() && arguments.data.data.empty() && arguments.loader.empty())))
@@ -202,6 +219,7 @@ Command add_quantize(CLI::App& root) {
       "      --preprocess \"short=64 crop=64 rgb mean=127.5 std=127.5\" -o model.int8.onnx");
   return {app, [app, a] {
             a->method_given = app->count("--method") > 0;
+            a->percentile_given = app->count("--percentile") > 0;
             a->threads = a->common.threads;
             run(*a);
           }};

@@ -277,7 +277,7 @@ Quantized quantize(const QuantizeArguments& arguments, FloatModel& model, Progre
   }
   const CalibrationTable& table = result.calibrated.table;
   keep_in_float(arguments, setup, quantization, result);
-  result.done = quantize_by_recipe(setup, table);
+  result.done = quantize_by_recipe(setup, table, log);
   model.drop_pages();
   store_metadata(result.done.graph, arguments, table);
   if (arguments.effort.effort == "fast") {

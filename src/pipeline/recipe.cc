@@ -210,12 +210,25 @@ double expected_seconds(const RecipeSetup& setup, const Dataset& data) {
   return samples * passes * (load / 3 + once) / threads;
 }
 
-RecipeResult quantize_by_recipe(const RecipeSetup& setup, const CalibrationTable& table) {
+namespace {
+
+// What is left out where samples are too few for it.
+void explain_few(const RecipeSetup& setup, int64_t samples, const Log& log) {
+  if (samples == 0 || samples >= kFewest || setup.effort.effort == "fast") return;
+  note(log, fmt::format("{}: gptq, refit{} and scales per channel need {} and are left out",
+                        plural(samples, "sample"),
+                        setup.effort.effort == "best" ? ", the search of --effort best" : "", kFewest));
+}
+
+}  // namespace
+
+RecipeResult quantize_by_recipe(const RecipeSetup& setup, const CalibrationTable& table, const Log& log) {
   Recipe recipe;
   recipe.scales = setup.quantization.scale_options().scales;
   recipe.refit = !setup.effort.skips("refit") && !setup.synthetic;
   const auto data = setup.data ? setup.data(0) : nullptr;
   std::vector<TriedRecipe> tried;
+  explain_few(setup, data ? data->size() : 0, log);
   if (setup.effort.effort == "best" && data != nullptr && data->size() >= kFewest)
     tried = search(setup, table, *data, recipe);
   RecipeResult result = follow(setup, table, recipe, data.get(), "correcting");

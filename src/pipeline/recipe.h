@@ -75,6 +75,6 @@ double expected_seconds(const RecipeSetup& setup, const Dataset& data);
 
 // Quantizes and corrects; with --effort best tries several recipes on four fifths of the samples and keeps
 // the one with the best outputs on the others.
-RecipeResult quantize_by_recipe(const RecipeSetup& setup, const CalibrationTable& table);
+RecipeResult quantize_by_recipe(const RecipeSetup& setup, const CalibrationTable& table, const Log& log);
 
 }  // namespace octet

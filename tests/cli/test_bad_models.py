@@ -165,7 +165,7 @@ def add_models():
         def test(self):
             path = self.folder / (name.replace(" ", "_").replace("^", "") + ".onnx")
             path.write_bytes(data)
-            for words in (("build", path), ("quantize", path, "--limit", 2)):
+            for words in (("build", path), ("quantize", path)):
                 done = self.call(*words, "-o", self.folder / "out", "--memory-limit", "500M")
                 self.assertEqual(done.returncode, 1, f"{words[0]}: {done.stdout}{done.stderr}")
                 self.assertEqual(done.stderr.count("error: "), 1, done.stderr)

@@ -402,6 +402,30 @@ class Works(Case):
             t.write_text(bad)
             self.fails(*build, says="no tuning file")
 
+    def test_options_that_contradict_each_other(self):
+        out = ("-o", self.folder / "o.onnx")
+        for words in (("--percentile", "99"), ("--percentile", "99", "--method", "mse"), ("--limit", "4"), ("--skip-bad-images",),
+                      ("--weights", "int4", "--weights-per-tensor"), ("--activations", "float", "--quantize-outputs"),
+                      ("--activations", "float", "--activation-scales", "channel"), ("--weights", "int4", "--effort", "fast"),
+                      ("--input-bytes", "--target", "tensorrt")):
+            self.fails("quantize", MODEL, "--preprocess", PREPROCESS, *words, *out, status=2)
+        self.fails("calibrate", MODEL, "--data", CALIB, "--preprocess", PREPROCESS, "--percentile", "99", *out, status=2)
+        done = self.works(*self.quantize(limit=3))
+        self.assertIn("3 samples: gptq, refit and scales per channel need 10", done.stderr)
+
+    def test_constant_data(self):
+        import struct
+        data = self.folder / "zeros.npy"
+        for value in (0.0, 0.5, float("nan")):
+            shape = (12, 3, 64, 64)
+            header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}"
+            header += " " * (-(len(header) + 11) % 64) + "\n"
+            data.write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode() +
+                             struct.pack("<f", value) * (12 * 3 * 64 * 64))
+            for effort in ("fast", "default"):
+                done = self.works("quantize", MODEL, "--data", data, "--effort", effort, "-o", self.folder / "q.onnx")
+                self.assertIn("every value is", done.stderr)
+
     def test_corrections(self):
         """Stages can be left out; threads do not change what they do; without data there is a stand-in."""
         q, again = self.folder / "q.onnx", self.folder / "again.onnx"
