@@ -83,11 +83,23 @@ struct Steps {
   int64_t values = 0, different = 0, largest = 0, seen = 0, unseen = 0;
 };
 
+// Whether element `i` of `real` lies half-way between two steps of the QuantizeLinear, up to float rounding.
+bool is_tie(const Graph& graph, const Node& quantize_node, const Tensor& real, int64_t i) {
+  const auto scale = graph.value(quantize_node.inputs[1]).constant->as<float>();
+  int64_t inner = 1;
+  for (int64_t axis = quantize_node.attributes.get_int("axis", 1) + 1; axis < real.rank(); ++axis)
+    inner *= real.shape()[axis];
+  const double steps = real.as<float>()[i] / double{scale[i / inner % static_cast<int64_t>(scale.size())]};
+  return std::abs(steps - std::floor(steps) - 0.5) < 1e-3;
+}
+
 // Interprets the Q/DQ graph on the engine's own 8-bit values, so that each layer is compared by itself.
 void compare_layers(const QuantizedNetwork& q, const Tensor& input,
                     const std::map<std::string, std::vector<uint8_t>>& stored, Steps& steps,
                     std::vector<Tensor>& outputs) {
+  std::map<std::string, Tensor> reals;
   const auto values = interpret(q.graph, {input}, [&](const Value& value, Tensor& t) {
+    if (t.dtype() == DType::kFloat32) reals[value.name] = t;
     if (t.dtype() != DType::kUInt8 && t.dtype() != DType::kInt8) return;
     // The engine names what is stored after the value that it stands for.
     const Node& quantize_node = *q.graph.producer(*q.graph.find_value(value.name));
@@ -104,7 +116,12 @@ void compare_layers(const QuantizedNetwork& q, const Tensor& input,
     for (int64_t i = 0; i < t.count(); ++i) {
       const int64_t d = std::abs(int64_t{static_cast<uint8_t>(bytes[i] ^ flip)} - found->second[i]);
       ++steps.values;
-      steps.different += d != 0;
+      // Means of neighbours fall half-way often, and floats do not quite.
+      const Node* maker = q.graph.producer(quantize_node.inputs[0]);
+      const bool tie =
+          d == 1 && maker != nullptr && maker->is("Resize") &&
+          is_tie(q.graph, quantize_node, reals.at(q.graph.value(quantize_node.inputs[0]).name), i);
+      steps.different += d != 0 && !tie;
       steps.largest = std::max(steps.largest, d);
       if (d > 1) ADD_FAILURE() << value.name << "[" << i << "] differs by " << d;
       bytes[i] = found->second[i] ^ flip;
@@ -177,7 +194,7 @@ TEST(Build, RandomQuantizedNetworksEqualTheirGraphs) {
   }
   std::printf("%lld of %lld 8-bit values differ\n", static_cast<long long>(steps.different),
               static_cast<long long>(steps.values));
-  EXPECT_LT(static_cast<double>(steps.different), 0.005 * static_cast<double>(steps.values));
+  EXPECT_LT(static_cast<double>(steps.different), 0.002 * static_cast<double>(steps.values));
   EXPECT_LE(steps.largest, 1);
   EXPECT_LT(steps.unseen, steps.seen) << "concatenations are written in parts; all others must be compared";
 }
