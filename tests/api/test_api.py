@@ -17,7 +17,7 @@ import tempfile
 import unittest
 
 OCTET = BUILD = SOURCES = None
-DATA = pathlib.Path(os.environ.get("OCTET_DATA", "/nonexistent"))
+DATA = pathlib.Path(os.environ.get("OCTET_DATA", pathlib.Path(__file__).resolve().parents[2] / "../shared/data"))
 MODEL = DATA / "models/resnet8_cifar10.onnx"  # N x 3 x 32 x 32
 IMAGES = DATA / "cifar10/train"
 

@@ -17,7 +17,7 @@ import unittest
 
 OCTET = None
 PYTHON = os.environ.get("OCTET_PYTHON") or "python3"
-MODEL = pathlib.Path(os.environ.get("OCTET_DATA", "/nonexistent")) / "models/resnet8_cifar10.onnx"  # N x 3 x 32 x 32
+MODEL = pathlib.Path(os.environ.get("OCTET_DATA", pathlib.Path(__file__).resolve().parents[2] / "../shared/data")) / "models/resnet8_cifar10.onnx"  # N x 3 x 32 x 32
 GOOD = """
 import numpy as np
 print("the script prints")

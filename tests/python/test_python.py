@@ -18,7 +18,7 @@ import numpy as np
 
 import octet
 
-DATA = pathlib.Path(os.environ.get("OCTET_DATA", "/nonexistent"))
+DATA = pathlib.Path(os.environ.get("OCTET_DATA", pathlib.Path(__file__).resolve().parents[2] / "../shared/data"))
 MODEL = DATA / "models/resnet8_cifar10.onnx"  # input_1: N x 3 x 32 x 32
 MOBILENET = DATA / "models/mobilenetv2.onnx"
 IMAGES = DATA / "cifar10/train"

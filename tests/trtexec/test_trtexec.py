@@ -23,7 +23,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "cli"))
 import tiny_onnx  # noqa: E402
 
 OCTET = None
-DATA = pathlib.Path(os.environ.get("OCTET_DATA", "/nonexistent"))
+DATA = pathlib.Path(os.environ.get("OCTET_DATA", pathlib.Path(__file__).resolve().parents[2] / "../shared/data"))
 LINES = DATA / "trtexec-lines.txt"
 MODEL = DATA / "models/yunet_dynamic.onnx"  # the input is `input`, the first layer Conv_0
 MOVED = {"233", "242", "251", "268", "278"}  # by MaxPool and Resize
