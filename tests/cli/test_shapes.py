@@ -8,12 +8,10 @@ Standard library only; the models are made here.
 
 import json
 import random
-import sys
-import unittest
 
-import test_cli
+import case
 import tiny_onnx as onnx
-from test_cli import Case
+from case import Case
 
 
 def weights(generator, *shape):
@@ -247,5 +245,4 @@ class ExternalData(Case):
 
 
 if __name__ == "__main__":
-    test_cli.OCTET = sys.argv.pop(1)
-    unittest.main()
+    case.main(__doc__)
