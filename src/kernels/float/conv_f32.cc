@@ -25,6 +25,10 @@ constexpr int64_t kBandBytes = 192 << 10;
 constexpr double kLargeFlops = 40e6;
 constexpr double kMinPieceFlops = 1.5e6;
 constexpr int64_t kSliceUnit = 64;
+// oneDNN adds all products of an output in one chain, whose rounding error grows with the root of their
+// number. Longer sums are made in parts, of about so many products.
+constexpr int64_t kMostTerms = 288;
+constexpr int64_t kPartUnit = 16;  // input channels
 
 bool is_post_op(Function function) {
   return function == Function::kRelu || function == Function::kClip || function == Function::kLeakyRelu;
@@ -40,13 +44,20 @@ struct ThreadMemory {
   memory source, target, scratchpad;
 };
 
+// The products with some of the input channels; all parts but the first add to what the output holds.
+struct Part {
+  int64_t first_channel, channels;
+  dnnl::primitive primitive;
+  memory weights;
+  std::vector<ThreadMemory> threads;
+};
+
 struct Unit {
   UnitShape shape;
-  dnnl::primitive primitive;
-  memory weights, bias;
+  std::vector<Part> parts;
+  memory bias;
   int64_t scratchpad_bytes = 0;
   std::string implementation;
-  std::vector<ThreadMemory> threads;
 };
 
 struct Piece {
@@ -63,6 +74,7 @@ struct ConvF32::State {
   bool residual, residual_first;
   int64_t in_stride, out_stride, residual_stride;
   bool bf16, stage_input = false, stage_output = false;
+  int64_t part_channels = 0;  // of the input
   int64_t scratchpad_bytes = 0, input_bytes = 0, output_bytes = 0;
   std::vector<Unit> units;
   std::vector<Piece> pieces;
@@ -73,6 +85,8 @@ struct ConvF32::State {
   explicit State(const ConvF32Options& options);
   size_t find_unit(const ConvF32Options& options, const UnitShape& unit_shape);
   void make_unit(const ConvF32Options& options, Unit& unit);
+  void make_part(const ConvF32Options& options, Unit& unit, Part& part);
+  void stage(const Unit& unit, const Part& part, const float* source, float* staged) const;
   void finish(float* values, int64_t pixels, int64_t channels, int64_t stride, const float* residual) const;
 };
 
@@ -82,6 +96,14 @@ namespace {
 struct Cut {
   int64_t rows, slices;
 };
+
+// Groups are short sums, and bfloat16 loses more than sums do.
+int64_t choose_part_channels(const ConvF32Options& o) {
+  const ConvShape& s = o.shape;
+  const int64_t terms = s.in_c * s.kernel_h * s.kernel_w;
+  if (s.groups > 1 || o.bf16 || terms <= kMostTerms) return s.in_c;
+  return std::min(s.in_c, round_up(ceil_div(s.in_c, ceil_div(terms, kMostTerms)), kPartUnit));
+}
 
 // Rounded half to even, as the conversion instructions do; NaN stays NaN.
 void to_bfloat16(const float* from, uint16_t* to, int64_t count) {
@@ -129,7 +151,8 @@ ConvF32::State::State(const ConvF32Options& o)
   const ConvShape& s = shape;
   if (is_post_op(function) && !(residual && residual_first)) function = Function::kNone;
   const bool own_pass = function != Function::kNone || residual;
-  stage_input = in_stride != s.in_c || bf16;
+  part_channels = choose_part_channels(o);
+  stage_input = in_stride != s.in_c || bf16 || part_channels != s.in_c;
   Cut cut = choose_cut(o, own_pass || out_stride != s.out_c);
   stage_output = out_stride != s.out_c || cut.slices > 1;
   for (int i = 0; i < std::max(1, o.threads); ++i) streams.emplace_back(onednn::cpu());
@@ -158,7 +181,8 @@ ConvF32::State::State(const ConvF32Options& o)
   for (const Unit& u : units) {
     scratchpad_bytes = std::max(scratchpad_bytes, round_up(u.scratchpad_bytes, 64));
     if (stage_input)
-      input_bytes = std::max(input_bytes, round_up(u.shape.in_rows * s.in_w * s.in_c * (bf16 ? 2 : 4), 64));
+      input_bytes =
+          std::max(input_bytes, round_up(u.shape.in_rows * s.in_w * part_channels * (bf16 ? 2 : 4), 64));
     if (stage_output)
       output_bytes = std::max(output_bytes, round_up(u.shape.out_rows * s.out_w * u.shape.channels * 4, 64));
   }
@@ -167,17 +191,31 @@ ConvF32::State::State(const ConvF32Options& o)
 size_t ConvF32::State::find_unit(const ConvF32Options& o, const UnitShape& unit_shape) {
   for (size_t i = 0; i < units.size(); ++i)
     if (units[i].shape == unit_shape) return i;
-  units.push_back({unit_shape, {}, {}, {}, 0, {}, {}});
+  units.push_back({unit_shape, {}, {}, 0, {}});
   make_unit(o, units.back());
   return units.size() - 1;
 }
 
 void ConvF32::State::make_unit(const ConvF32Options& o, Unit& u) {
+  if (o.bias != nullptr) {
+    u.bias = memory({{u.shape.channels}, kF32, memory::format_tag::x}, onednn::cpu());
+    std::memcpy(u.bias.get_data_handle(), o.bias + u.shape.first_channel,
+                static_cast<size_t>(u.shape.channels) * 4);
+  }
+  for (int64_t c = 0; c < shape.in_c; c += part_channels) {
+    u.parts.push_back({c, std::min(part_channels, shape.in_c - c), {}, {}, {}});
+    make_part(o, u, u.parts.back());
+  }
+}
+
+void ConvF32::State::make_part(const ConvF32Options& o, Unit& u, Part& part) {
   const ConvShape& s = shape;
-  const int64_t g = s.groups, in_per_group = s.in_c / g;
-  memory::dims x{1, s.in_c, u.shape.in_rows, s.in_w}, y{1, u.shape.channels, u.shape.out_rows, s.out_w};
-  const memory::dims w = g > 1 ? memory::dims{g, u.shape.channels / g, in_per_group, s.kernel_h, s.kernel_w}
-                               : memory::dims{u.shape.channels, in_per_group, s.kernel_h, s.kernel_w};
+  const bool first_part = part.first_channel == 0, last_part = part.first_channel + part.channels == s.in_c;
+  const int64_t g = s.groups, in_per_group = s.in_c / g, in_channels = part.channels / g;
+  memory::dims x{1, part.channels, u.shape.in_rows, s.in_w},
+      y{1, u.shape.channels, u.shape.out_rows, s.out_w};
+  const memory::dims w = g > 1 ? memory::dims{g, u.shape.channels / g, in_channels, s.kernel_h, s.kernel_w}
+                               : memory::dims{u.shape.channels, in_channels, s.kernel_h, s.kernel_w};
   const int64_t reach_w = (s.kernel_w - 1) * s.dilation_w + 1;
   memory::dims low{u.shape.pad_top, s.pad_left};
   memory::dims high{u.shape.pad_bottom,
@@ -185,61 +223,60 @@ void ConvF32::State::make_unit(const ConvF32Options& o, Unit& u) {
   const bool pointwise = s.kernel_h == 1 && s.kernel_w == 1 && s.stride_h == 1 && s.stride_w == 1 &&
                          s.pad_left == 0 && s.in_w == s.out_w && u.shape.in_rows == u.shape.out_rows;
   if (pointwise) {  // one long row
-    x = {1, s.in_c, 1, u.shape.in_rows * s.in_w};
+    x = {1, part.channels, 1, u.shape.in_rows * s.in_w};
     y = {1, u.shape.channels, 1, u.shape.out_rows * s.out_w};
     low = high = {0, 0};
   }
   const auto type = bf16 ? kBf16 : kF32;
   const memory::desc source(x, type, memory::format_tag::nhwc), target(y, kF32, memory::format_tag::nhwc);
-  const memory::desc weights(w, type, memory::format_tag::any),
-      bias({u.shape.channels}, kF32, memory::format_tag::x);
+  const memory::desc weights(w, type, memory::format_tag::any);
   const memory::dims strides{s.stride_h, s.stride_w}, dilations{s.dilation_h - 1, s.dilation_w - 1};
   dnnl::primitive_attr attributes;
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
   dnnl::post_ops post;
-  if (is_post_op(o.function) && function == Function::kNone) {
+  if (!first_part) post.append_sum(1.0f);
+  if (last_part && is_post_op(o.function) && function == Function::kNone) {
     if (o.function == Function::kClip)
       post.append_eltwise(1.0f, dnnl::algorithm::eltwise_clip, o.alpha, o.beta);
     else
       post.append_eltwise(1.0f, dnnl::algorithm::eltwise_relu, o.function == Function::kRelu ? 0.0f : o.alpha,
                           0.0f);
-    attributes.set_post_ops(post);
   }
+  attributes.set_post_ops(post);
   const auto kind = dnnl::prop_kind::forward_inference;
   const auto algorithm = dnnl::algorithm::convolution_direct;
-  const auto desc = o.bias != nullptr
-                        ? dnnl::convolution_forward::desc(kind, algorithm, source, weights, bias, target,
-                                                          strides, dilations, low, high)
+  const auto desc = u.bias && first_part
+                        ? dnnl::convolution_forward::desc(kind, algorithm, source, weights, u.bias.get_desc(),
+                                                          target, strides, dilations, low, high)
                         : dnnl::convolution_forward::desc(kind, algorithm, source, weights, target, strides,
                                                           dilations, low, high);
   const dnnl::convolution_forward::primitive_desc primitive(desc, attributes, onednn::cpu());
-  u.primitive = dnnl::convolution_forward(primitive);
-  u.implementation = primitive.impl_info_str();
-  u.scratchpad_bytes = static_cast<int64_t>(primitive.scratchpad_desc().get_size());
+  part.primitive = dnnl::convolution_forward(primitive);
+  if (first_part) u.implementation = primitive.impl_info_str();
+  u.scratchpad_bytes =
+      std::max(u.scratchpad_bytes, static_cast<int64_t>(primitive.scratchpad_desc().get_size()));
 
+  const size_t index = u.parts.size() - 1;
   for (const Unit& other : units)
     if (&other != &u && other.shape.first_channel == u.shape.first_channel &&
-        other.shape.channels == u.shape.channels && other.weights.get_desc() == primitive.weights_desc())
-      u.weights = other.weights;
-  if (!u.weights) {
-    const auto tag = g > 1 ? memory::format_tag::goihw : memory::format_tag::oihw;
-    const int64_t per_channel = in_per_group * s.kernel_h * s.kernel_w;
-    const auto form =
-        o.weights_in_out ? memory::desc(w, kF32, memory::dims{1, s.out_c, 1, 1}) : memory::desc(w, kF32, tag);
-    const int64_t first = u.shape.first_channel * (o.weights_in_out ? 1 : per_channel);
-    memory plain(form, onednn::cpu(), const_cast<float*>(o.weights + first));
-    u.weights = memory(primitive.weights_desc(), onednn::cpu());
-    dnnl::reorder(plain, u.weights).execute(streams[0], plain, u.weights);
+        other.shape.channels == u.shape.channels &&
+        other.parts[index].weights.get_desc() == primitive.weights_desc())
+      part.weights = other.parts[index].weights;
+  if (!part.weights) {
+    const int64_t area = s.kernel_h * s.kernel_w;
+    const int64_t out_step = o.weights_in_out ? 1 : in_per_group * area;
+    const int64_t in_step = o.weights_in_out ? s.out_c : area;
+    memory::dims steps{out_step, in_step, s.kernel_w, 1};
+    if (g > 1) steps.insert(steps.begin(), u.shape.channels / g * out_step);
+    const int64_t first = u.shape.first_channel * out_step + part.first_channel * in_step;
+    memory plain({w, kF32, steps}, onednn::cpu(), const_cast<float*>(o.weights + first));
+    part.weights = memory(primitive.weights_desc(), onednn::cpu());
+    dnnl::reorder(plain, part.weights).execute(streams[0], plain, part.weights);
     streams[0].wait();
   }
-  if (o.bias != nullptr) {
-    u.bias = memory(primitive.bias_desc(), onednn::cpu());
-    std::memcpy(u.bias.get_data_handle(), o.bias + u.shape.first_channel,
-                static_cast<size_t>(u.shape.channels) * 4);
-  }
   for (size_t t = 0; t < streams.size(); ++t)
-    u.threads.push_back({memory(source, onednn::cpu(), nullptr), memory(target, onednn::cpu(), nullptr),
-                         memory(primitive.scratchpad_desc(), onednn::cpu(), nullptr)});
+    part.threads.push_back({memory(source, onednn::cpu(), nullptr), memory(target, onednn::cpu(), nullptr),
+                            memory(primitive.scratchpad_desc(), onednn::cpu(), nullptr)});
 }
 
 // What the primitive left to do, on values that are still in the cache.
@@ -289,6 +326,19 @@ bool has_bf16() {
   return (isa & dnnl_cpu_isa_avx512_core_bf16) == dnnl_cpu_isa_avx512_core_bf16;
 }
 
+// The part's channels of the unit's input, side by side.
+void ConvF32::State::stage(const Unit& u, const Part& part, const float* source, float* staged) const {
+  const int64_t count = u.shape.in_rows * shape.in_w;
+  auto* halves = reinterpret_cast<uint16_t*>(staged);
+  source += part.first_channel;
+  for (int64_t i = 0; i < count; ++i) {
+    if (bf16)
+      to_bfloat16(source + i * in_stride, halves + i * part.channels, part.channels);
+    else
+      std::memcpy(staged + i * part.channels, source + i * in_stride, static_cast<size_t>(part.channels) * 4);
+  }
+}
+
 void ConvF32::run(int64_t begin, int64_t end, int thread, const float* x, const float* residual, float* y,
                   std::byte* scratch) const {
   const onednn::SingleThread single;
@@ -300,36 +350,30 @@ void ConvF32::run(int64_t begin, int64_t end, int thread, const float* x, const 
   for (int64_t p = begin; p < end; ++p) {
     const Piece& piece = state.pieces[static_cast<size_t>(p)];
     const Unit& u = state.units[piece.unit];
-    const float* source = x + (piece.image * s.in_h + piece.in_row) * s.in_w * state.in_stride;
+    const float* input = x + (piece.image * s.in_h + piece.in_row) * s.in_w * state.in_stride;
     const int64_t first_pixel = (piece.image * s.out_h + piece.out_row) * s.out_w;
     float* target = y + first_pixel * state.out_stride + u.shape.first_channel;
     const float* from =
         state.residual ? residual + first_pixel * state.residual_stride + u.shape.first_channel : nullptr;
     const int64_t pixels = u.shape.out_rows * s.out_w, channels = u.shape.channels;
-    if (state.stage_input) {
-      const int64_t count = u.shape.in_rows * s.in_w;
-      auto* halves = reinterpret_cast<uint16_t*>(staged_in);
-      for (int64_t i = 0; i < count; ++i) {
-        if (state.bf16)
-          to_bfloat16(source + i * state.in_stride, halves + i * s.in_c, s.in_c);
-        else
-          std::memcpy(staged_in + i * s.in_c, source + i * state.in_stride, static_cast<size_t>(s.in_c) * 4);
-      }
-      source = staged_in;
-    }
     float* values = state.stage_output ? staged_out : target;
-    const ThreadMemory& m = u.threads[t];
-    onednn::check(dnnl_memory_set_data_handle(m.source.get(), const_cast<float*>(source)), "source");
-    onednn::check(dnnl_memory_set_data_handle(m.target.get(), values), "target");
-    onednn::check(dnnl_memory_set_data_handle(m.scratchpad.get(), scratch), "scratchpad");
-    std::array<dnnl_exec_arg_t, 5> arguments{{{DNNL_ARG_SRC, m.source.get()},
-                                              {DNNL_ARG_WEIGHTS, u.weights.get()},
-                                              {DNNL_ARG_DST, m.target.get()},
-                                              {DNNL_ARG_SCRATCHPAD, m.scratchpad.get()},
-                                              {DNNL_ARG_BIAS, u.bias.get(true)}}};
-    const int count = u.bias ? 5 : 4;
-    onednn::check(dnnl_primitive_execute(u.primitive.get(), state.streams[t].get(), count, arguments.data()),
-                  "convolution");
+    for (const Part& part : u.parts) {
+      if (state.stage_input) state.stage(u, part, input, staged_in);
+      const float* source = state.stage_input ? staged_in : input;
+      const ThreadMemory& m = part.threads[t];
+      onednn::check(dnnl_memory_set_data_handle(m.source.get(), const_cast<float*>(source)), "source");
+      onednn::check(dnnl_memory_set_data_handle(m.target.get(), values), "target");
+      onednn::check(dnnl_memory_set_data_handle(m.scratchpad.get(), scratch), "scratchpad");
+      std::array<dnnl_exec_arg_t, 5> arguments{{{DNNL_ARG_SRC, m.source.get()},
+                                                {DNNL_ARG_WEIGHTS, part.weights.get()},
+                                                {DNNL_ARG_DST, m.target.get()},
+                                                {DNNL_ARG_SCRATCHPAD, m.scratchpad.get()},
+                                                {DNNL_ARG_BIAS, u.bias.get(true)}}};
+      const int count = u.bias && part.first_channel == 0 ? 5 : 4;
+      onednn::check(
+          dnnl_primitive_execute(part.primitive.get(), state.streams[t].get(), count, arguments.data()),
+          "convolution");
+    }
     if (state.stage_output) {
       for (int64_t i = 0; i < pixels; ++i)
         std::memcpy(target + i * state.out_stride, values + i * channels, static_cast<size_t>(channels) * 4);

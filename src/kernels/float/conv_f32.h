@@ -12,6 +12,7 @@
 
 namespace octet::kernels {
 
+// Long sums are made in parts, so that their rounding errors stay small.
 struct ConvF32Options {
   ConvShape shape;
   const float* weights = nullptr;  // OIHW, or with `weights_in_out` I x O of a 1x1 convolution; copied

@@ -144,6 +144,8 @@ TEST(ConvF32, MatchesGeneric) {
       {conv_shape(1, 7, 256, 512, 1, 2, 0), Function::kRelu, 0, 0, 0, 0, false},
       {conv_shape(1, 19, 64, 192, 1, 1, 3), Function::kRelu},
       {conv_shape(1, 11, 64, 96, 3, 1, 7), Function::kRelu},
+      {conv_shape(1, 9, 100, 40, 3, 1, 1), Function::kClip, 0, 8, 16},  // in parts, the last one shorter
+      {conv_shape(2, 9, 100, 40, 3, 1, 1), Function::kRelu, 1, 0, 0, 0, false},
   };
   for (size_t i = 0; i < std::size(cases); ++i)
     for (int threads : {1, 2}) {
@@ -169,6 +171,38 @@ TEST(ConvF32, GemmIsAConvolution) {
   gemm.run(0, gemm.pieces(), 0, x.as<float>().data(), nullptr, y.as<float>().data(),
            static_cast<std::byte*>(scratch.raw()));
   expect_near(to_float(y), to_float(expected), 1e-5f);
+}
+
+// One chain of additions would be wrong by 8e-7 of the typical sum.
+TEST(ConvF32, LongSumsArePrecise) {
+  const int64_t m = 20, k = 4096, out_c = 100;
+  const Tensor x = random_tensor({m, k}, kSeed), w = random_tensor({out_c, k}, kSeed + 1);
+  std::vector<float> in_out(static_cast<size_t>(k * out_c));
+  for (int64_t o = 0; o < out_c; ++o)
+    for (int64_t i = 0; i < k; ++i)
+      in_out[static_cast<size_t>(i * out_c + o)] = w.as<float>()[static_cast<size_t>(o * k + i)];
+  for (const bool weights_in_out : {false, true}) {
+    ConvF32Options options;
+    options.shape = gemm_f32_shape(m, k, out_c);
+    options.weights = weights_in_out ? in_out.data() : w.as<float>().data();
+    options.weights_in_out = weights_in_out;
+    const ConvF32 gemm(options);
+    Tensor scratch(DType::kUInt8, {gemm.scratch_bytes() + 64}), y(DType::kFloat32, {m, out_c});
+    gemm.run(0, gemm.pieces(), 0, x.as<float>().data(), nullptr, y.as<float>().data(),
+             static_cast<std::byte*>(scratch.raw()));
+    double error = 0, energy = 0;
+    for (int64_t r = 0; r < m; ++r)
+      for (int64_t o = 0; o < out_c; ++o) {
+        double sum = 0;
+        for (int64_t i = 0; i < k; ++i)
+          sum += static_cast<double>(x.as<float>()[static_cast<size_t>(r * k + i)]) *
+                 w.as<float>()[static_cast<size_t>(o * k + i)];
+        const double difference = y.as<float>()[static_cast<size_t>(r * out_c + o)] - sum;
+        error += difference * difference;
+        energy += sum * sum;
+      }
+    EXPECT_LT(std::sqrt(error / energy), 4e-7);
+  }
 }
 
 TEST(MatMulF32, MatchesGeneric) {
