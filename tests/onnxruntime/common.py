@@ -55,14 +55,15 @@ class Bench:
 
     # ---- our engine
 
-    def run_octet(self, *words):
+    def run_octet(self, *words, environment=None):
         """The JSON object that a subcommand prints; RuntimeError with its message when it fails."""
-        done = subprocess.run([self.octet, *map(str, words), "--json"], capture_output=True, text=True)
+        done = subprocess.run([self.octet, *map(str, words), "--json"], capture_output=True, text=True,
+                              env={**os.environ, **(environment or {})})
         if done.returncode != 0:
             raise RuntimeError(f"octet {words[0]}: {done.stderr.strip().splitlines()[-1] if done.stderr else done.returncode}")
         return json.loads(done.stdout)
 
-    def octet_outputs(self, model, inputs):
+    def octet_outputs(self, model, inputs, environment=None, *options):
         """Outputs by name of one inference on named arrays."""
         folder = self.work / "arrays"
         folder.mkdir(exist_ok=True)
@@ -70,7 +71,7 @@ class Bench:
         for i, (name, array) in enumerate(inputs.items()):
             np.save(folder / f"in{i}.npy", array)
             words += ["--input", f"{name}={folder / f'in{i}.npy'}"]
-        result = self.run_octet("run", model, *words, "--output", folder / "out")
+        result = self.run_octet("run", model, *words, "--output", folder / "out", *options, environment=environment)
         return {name: np.load(output["file"]) for name, output in result["outputs"].items()}
 
     def quantized(self, name, target="octet", per_tensor=False):
