@@ -91,6 +91,7 @@ RecipeResult follow(const RecipeSetup& setup, const CalibrationTable& found, con
     result.corrected = correct_biases(result.graph, setup.placement, options, params, means);
   }
   result.layers = insert_qdq(result.graph, setup.placement, options, params);
+  setup.model.drop_pages();
   if (image) add_image_offset(result.graph, *image);
   if (setup.quantization.weights == "int4") result.four_bits = use_four_bits(result.graph, setup.model.graph);
   if (side_by_side) {
