@@ -68,13 +68,7 @@ std::vector<ShapeProfile> ProfileArguments::profiles() const {
   for (size_t i = 0; i < count; ++i) {
     ShapeProfile p{parsed(minimum, i, "--min-shapes"), parsed(optimum, i, "--opt-shapes"),
                    parsed(maximum, i, "--max-shapes")};
-    const auto fill = [](std::map<std::string, Shape>& into, const std::map<std::string, Shape>& from) {
-      for (const auto& [name, shape] : from) into.try_emplace(name, shape);
-    };
-    fill(p.optimum, p.maximum);
-    fill(p.optimum, p.minimum);
-    fill(p.maximum, p.optimum);
-    fill(p.minimum, p.optimum);
+    p.complete();
     profiles.push_back(std::move(p));
   }
   return profiles;

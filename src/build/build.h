@@ -14,6 +14,10 @@ namespace octet {
 // missing keeps its whole range, as far as its dimensions are not those of another.
 struct ShapeProfile {
   std::map<std::string, Shape> minimum, optimum, maximum;
+
+  // Shapes that one of the three lacks become those of another: of the maximum or minimum for the optimum, of
+  // the optimum for the others.
+  void complete();
 };
 
 struct BuildOptions {

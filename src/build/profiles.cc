@@ -85,6 +85,16 @@ Ranges ranges_of(const Graph& graph, const ShapeProfile& profile) {
 
 }  // namespace
 
+void ShapeProfile::complete() {
+  const auto fill = [](std::map<std::string, Shape>& into, const std::map<std::string, Shape>& from) {
+    for (const auto& [name, shape] : from) into.try_emplace(name, shape);
+  };
+  fill(optimum, maximum);
+  fill(optimum, minimum);
+  fill(maximum, optimum);
+  fill(minimum, optimum);
+}
+
 void pin_dimensions(Graph& graph, const std::vector<ShapeProfile>& profiles) {
   std::map<std::string, std::optional<int64_t>> sizes;  // of all profiles; nullopt where it varies
   for (size_t p = 0; p < profiles.size(); ++p) {

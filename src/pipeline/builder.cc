@@ -22,13 +22,7 @@ std::vector<ShapeProfile> profiles_of(const BuilderConfig& config) {
   std::vector<ShapeProfile> profiles;
   for (const InputProfile& given : config.profiles) {
     ShapeProfile p{given.minimum, given.optimum, given.maximum};
-    const auto fill = [](std::map<std::string, Shape>& into, const std::map<std::string, Shape>& from) {
-      for (const auto& [name, shape] : from) into.try_emplace(name, shape);
-    };
-    fill(p.optimum, p.maximum);
-    fill(p.optimum, p.minimum);
-    fill(p.maximum, p.optimum);
-    fill(p.minimum, p.optimum);
+    p.complete();
     profiles.push_back(std::move(p));
   }
   return profiles;

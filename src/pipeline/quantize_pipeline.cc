@@ -255,23 +255,18 @@ Quantized quantize(const QuantizeArguments& arguments, FloatModel& model, Progre
       result.calibrated = calibrate(model, float_engine, result.placement, arguments.quantization, *data,
                                     preprocess, setup.runner("calibrating"));
     };
-    run();
-    // A table that is kept is of the network before absorption, so that it can serve again.
-    if (result.equalization && arguments.save_table.empty() && !setup.synthetic &&
-        !arguments.effort.skips("absorption"))
-      result.absorption = absorb_high_biases(model.graph, result.calibrated.table);
-    if (result.absorption.layers > 0) {
-      infer_shapes(model.graph);
-      result.placement = place(model.graph, options);
-      float_engine = engine::Engine(build_engine(model.graph));
-      run();
-    }
-    const auto again = [&] {
+    const auto again = [&] {  // the graph has changed
       infer_shapes(model.graph);
       result.placement = place(model.graph, options);
       float_engine = engine::Engine(build_engine(model.graph));
       run();
     };
+    run();
+    // A table that is kept is of the network before absorption, so that it can serve again.
+    if (result.equalization && arguments.save_table.empty() && !setup.synthetic &&
+        !arguments.effort.skips("absorption"))
+      result.absorption = absorb_high_biases(model.graph, result.calibrated.table);
+    if (result.absorption.layers > 0) again();
     if (smooth(arguments, setup.synthetic, model, result)) again();
     if (center(arguments, model, result)) again();
   }
