@@ -121,6 +121,7 @@ SequentialReport correct_sequentially(Graph& quantized, const Graph& reference,
   const size_t layers = sites[0]->networks->segments().layers.size();
   Progress& progress = runner.progress ? *runner.progress : no_progress();
   progress.start(runner.label, static_cast<int64_t>(layers), "layers");
+  if (options.layer_done) options.layer_done();
   for (auto& site : sites) site->networks->run(0);
   for (size_t i = 0; i < layers; ++i) {
     std::vector<LayerSite> places;

@@ -30,7 +30,8 @@ struct SequentialOptions {
   int64_t max_shapes = 24;    // of samples; those of the rarest ones are left out
   // For activations, and at most a fourth of memory_limit(); what exceeds it goes to a temporary file.
   int64_t memory_bytes = int64_t{256} << 20;
-  std::function<void()> layer_done;  // called behind each layer: time to give mapped pages back
+  std::function<void()>
+      layer_done;  // called before the first layer and behind each: time to give mapped pages back
 };
 
 // What became of one layer.
