@@ -63,8 +63,8 @@ Command add_lint(CLI::App& root) {
       "lint", "Say which Q/DQ of a model a target rejects or cannot fuse, one line each, and rewrite them.");
   const auto arguments = std::make_shared<Arguments>();
   app->add_option("MODEL", arguments->model, "ONNX model with Q/DQ")->required();
-  app->add_option("--target", arguments->target, "whose rules: tensorrt or onnxruntime")
-      ->check(CLI::IsMember({"tensorrt", "onnxruntime"}))
+  app->add_option("--target", arguments->target, "whose rules: tensorrt, onnxruntime or openvino")
+      ->check(CLI::IsMember({"tensorrt", "onnxruntime", "openvino"}))
       ->capture_default_str();
   app->add_flag("--fix", arguments->fix, "rewrite what can be rewritten");
   app->add_option("-o,--output", arguments->output, "the rewritten model")->type_name("OUT.onnx");

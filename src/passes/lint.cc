@@ -131,7 +131,11 @@ class Linter {
     if (tensorrt && !symmetric(graph_, node) && type != DType::kUInt8)
       add(node, "zero-point", "its zero-point is not 0: rejected", true);
     if (!constant && per_channel(graph_, node))
-      add(node, "activation-axis", "an activation with a scale per channel is not fused", true);
+      add(node, "activation-axis",
+          target_ == LintTarget::kOpenVino
+              ? "an activation with a scale per channel: what reads it runs in float"
+              : "an activation with a scale per channel is not fused",
+          true);
     if (node.is("DequantizeLinear") && !constant)
       if (const Node* q = graph_.producer(node.inputs[0]);
           q != nullptr && q->is("QuantizeLinear") && stored_type(graph_, *q) != type)
@@ -155,6 +159,9 @@ class Linter {
                         layer.name, axis, channel_axis(graph_, layer)),
             true);
     }
+    if (target_ == LintTarget::kOpenVino && on_constant(graph_, *w) && !symmetric(graph_, *w))
+      add(*w, "weight-zero-point",
+          fmt::format("the weights of '{}' have a zero-point: it runs in float", layer.name), true);
     if (x == nullptr) {
       add(layer, "float-input", "its weights are quantized and its input is not: it runs in float", false);
       return;
@@ -224,8 +231,9 @@ class Fixer {
     const DType type = stored_type(graph_, *w);
     const bool tensorrt = target_ == LintTarget::kTensorRt;
     const bool wrong_type =
-        tensorrt ? type == DType::kUInt8 || (type == DType::kInt8 && !symmetric(graph_, *w))
-                 : x != nullptr && type == DType::kUInt8 && stored_type(graph_, *x) == DType::kInt8;
+        target_ == LintTarget::kOpenVino ? !symmetric(graph_, *w)
+        : tensorrt ? type == DType::kUInt8 || (type == DType::kInt8 && !symmetric(graph_, *w))
+                   : x != nullptr && type == DType::kUInt8 && stored_type(graph_, *x) == DType::kInt8;
     if (!wrong_axis && !wrong_type) return;
     if (auto real = dequantized_constant(graph_, *w))
       replace(graph_.value(layer.inputs[1]).producer, std::move(*real),
@@ -321,7 +329,9 @@ class Fixer {
 LintTarget parse_lint_target(std::string_view name) {
   if (name == "tensorrt") return LintTarget::kTensorRt;
   if (name == "onnxruntime") return LintTarget::kOnnxRuntime;
-  fail(ErrorCode::kInvalidArgument, "no rules for the target '{}': expected tensorrt or onnxruntime", name);
+  if (name == "openvino") return LintTarget::kOpenVino;
+  fail(ErrorCode::kInvalidArgument,
+       "no rules for the target '{}': expected tensorrt, onnxruntime or openvino", name);
 }
 
 std::vector<LintFinding> lint_qdq(const Graph& graph, LintTarget target) {

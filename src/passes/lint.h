@@ -23,8 +23,8 @@ struct StripResult {
 // (integer inputs and outputs of the graph, scales that are computed at run time).
 StripResult strip_qdq(Graph& graph);
 
-enum class LintTarget { kTensorRt, kOnnxRuntime };
-// "tensorrt", "onnxruntime". Throws Error that lists them.
+enum class LintTarget { kTensorRt, kOnnxRuntime, kOpenVino };
+// "tensorrt", "onnxruntime", "openvino". Throws Error that lists them.
 LintTarget parse_lint_target(std::string_view name);
 
 struct LintFinding {

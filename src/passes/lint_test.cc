@@ -24,16 +24,16 @@ struct Example {
 
 // Two convolutions with biases, quantized for a target.
 Example example(const char* target) {
-  Net net;
-  const ValueId a = net.conv(net.x, 4, 8, "a");
-  const ValueId b = net.conv(a, 8, 4, "b");
+  Net net({1, 16, 6, 6});
+  const ValueId a = net.conv(net.x, 16, 24, "a", 1);
+  const ValueId b = net.conv(a, 24, 16, "b", 1);
   net.finish(b);
   Example e{net.g, net.g};
   canonicalize(e.quantized);
   QuantizeOptions options;
   options.target = &find_target(target);
   insert_qdq(e.quantized, place(e.quantized, options), options, [](const std::string& name) {
-    return Range{name == "x" ? -1.0f : -6.0f, name == "x" ? 1.0f : 5.0f};
+    return name == "x" ? Range{-1, 1} : name == "a" ? Range{-6, 5} : Range{-20, 20};
   });
   infer_shapes(e.quantized);
   return e;
@@ -46,12 +46,19 @@ std::set<std::string> rules(const Graph& graph, LintTarget target) {
 }
 
 float largest_difference(const Graph& a, const Graph& b) {
-  const Tensor x = random_floats({1, 4, 6, 6}, -1, 1, 77);
+  const Tensor x = random_floats(evaluate(*a.value(a.inputs()[0]).shape), -1, 1, 77);
   const Tensor s = testing::run(a, x), t = testing::run(b, x);
   float worst = 0;
   for (size_t i = 0; i < s.as<float>().size(); ++i)
     worst = std::max(worst, std::fabs(s.as<float>()[i] - t.as<float>()[i]));
   return worst;
+}
+
+Tensor random_bytes(Shape shape) {
+  Tensor t(DType::kInt8, std::move(shape));
+  for (size_t i = 0; i < t.as<int8_t>().size(); ++i)
+    t.as<int8_t>()[i] = static_cast<int8_t>(i * 37 % 251 - 125);
+  return t;
 }
 
 bool has(const Graph& graph, const std::string& op) {
@@ -67,7 +74,7 @@ TEST(Strip, TakesOutAllAndKeepsWhatItComputes) {
     EXPECT_FALSE(has(e.quantized, "QuantizeLinear"));
     EXPECT_FALSE(has(e.quantized, "DequantizeLinear"));
     EXPECT_TRUE(result.left.empty());
-    EXPECT_EQ(result.activations, 2);
+    EXPECT_EQ(result.activations, find_target(target).quantized_sums ? 3 : 2);  // the output
     // Only the weights are still rounded.
     EXPECT_LT(largest_difference(e.real, e.quantized), 0.2f);
     EXPECT_GT(largest_difference(e.real, e.quantized), 0.0f);
@@ -150,6 +157,46 @@ TEST(Lint, WeightsAlongTheWrongAxis) {
   infer_shapes(fixed);
   EXPECT_TRUE(lint_qdq(fixed, LintTarget::kTensorRt).empty());
   EXPECT_LT(largest_difference(g, fixed), 0.2f);
+}
+
+TEST(Lint, OpenVinoWantsWeightsWithoutZeroPoint) {
+  EXPECT_TRUE(lint_qdq(example("openvino").quantized, LintTarget::kOpenVino).empty());
+  // Integer biases and symmetric activations are fine there.
+  EXPECT_TRUE(lint_qdq(example("onnxruntime").quantized, LintTarget::kOpenVino).empty());
+  EXPECT_TRUE(lint_qdq(example("tensorrt").quantized, LintTarget::kOpenVino).empty());
+  for (const auto& [type, zero] : {std::pair(DType::kUInt8, 128), std::pair(DType::kInt8, 3)}) {
+    Net net;
+    const QuantParams x{DType::kUInt8, -1, {0.01f}, {100}};
+    const QuantParams q{type, 0, std::vector<float>(8, 0.02f), std::vector<int32_t>(8, zero)};
+    Tensor w(type, {8, 4, 1, 1});
+    for (size_t i = 0; i < 32; ++i)
+      static_cast<uint8_t*>(w.raw())[i] = static_cast<uint8_t>(i * 7 + (type == DType::kUInt8 ? 20 : 0));
+    Attributes a;
+    a.set("kernel_shape", testing::Ints{1, 1});
+    const ValueId in = add_dequantize(net.g, add_quantize(net.g, net.x, x), x);
+    Graph& g = net.finish(net.op("Conv", {in, add_dequantize(net.g, net.g.add_constant("w", w), q)}, "y", a));
+    EXPECT_EQ(rules(g, LintTarget::kOpenVino), std::set<std::string>{"weight-zero-point"});
+    Graph fixed = g;
+    fix_qdq(fixed, LintTarget::kOpenVino);
+    infer_shapes(fixed);
+    EXPECT_TRUE(lint_qdq(fixed, LintTarget::kOpenVino).empty());
+    EXPECT_LT(largest_difference(g, fixed), 0.2f);
+  }
+}
+
+TEST(Lint, OpenVinoWantsOneScaleForActivations) {
+  Net net;
+  const QuantParams x{DType::kUInt8, 1, {0.01f, 0.02f, 0.01f, 0.02f}, {100, 100, 100, 100}};
+  const QuantParams q{DType::kInt8, 0, std::vector<float>(8, 0.02f), std::vector<int32_t>(8, 0)};
+  Attributes a;
+  a.set("kernel_shape", testing::Ints{1, 1});
+  const ValueId in = add_dequantize(net.g, add_quantize(net.g, net.x, x), x);
+  Graph& g = net.finish(net.op(
+      "Conv", {in, add_dequantize(net.g, net.g.add_constant("w", random_bytes({8, 4, 1, 1})), q)}, "y", a));
+  EXPECT_EQ(rules(g, LintTarget::kOpenVino), std::set<std::string>{"activation-axis"});
+  fix_qdq(g, LintTarget::kOpenVino);
+  infer_shapes(g);
+  EXPECT_TRUE(lint_qdq(g, LintTarget::kOpenVino).empty());
 }
 
 TEST(Lint, WhatCannotBeRewritten) {
