@@ -101,7 +101,8 @@ bool is_data(const std::filesystem::path& path) {
 Graph quantized(const TrtexecOptions& options) {
   QuantizeArguments arguments;
   arguments.model = options.onnx;
-  if (options.input_formats.find("int8") != std::string::npos) arguments.quantization.target = "tensorrt";
+  if (options.input_formats.find("int8") != std::string::npos)
+    arguments.quantization.target = kOctetSymmetric;
   if (options.calib.empty()) {
     warn(
         "--int8 without --calib, and the model has no Q/DQ: ranges come from made-up inputs; --calib with a "
@@ -110,7 +111,7 @@ Graph quantized(const TrtexecOptions& options) {
     arguments.data.data = options.calib;
   } else {
     arguments.table = options.calib;
-    if (load_any_table(options.calib).from_tensorrt) arguments.quantization.target = "tensorrt";
+    if (load_any_table(options.calib).from_tensorrt) arguments.quantization.target = kOctetSymmetric;
   }
   FloatModel model = load_float_model(options.onnx);
   arguments.data.preprocess = options.preprocess;

@@ -16,7 +16,7 @@ using testing::random_floats;
 // Every 8-bit value with the range that it is given here, the others signed.
 std::vector<CenteredTensor> center(Graph& graph, const std::map<std::string, Range>& ranges) {
   QuantizeOptions options;
-  options.target = &find_target("tensorrt");
+  options.target = &find_target("octet-symmetric");
   const Placement placement = place(graph, options);
   CalibrationTable table;
   for (const auto& members : placement.groups)

@@ -18,7 +18,7 @@ using testing::random_floats;
 const QuantizeOptions& options() {
   static const QuantizeOptions kOptions = [] {
     QuantizeOptions made;
-    made.target = &find_target("tensorrt");
+    made.target = &find_target("octet-symmetric");
     return made;
   }();
   return kOptions;

@@ -124,10 +124,12 @@ class Inserter {
     const std::string name = graph_.value(value).name;
     const ValueId stored = add_quantize(graph_, value, q);
     const ValueId real = add_dequantize(graph_, stored, q);
-    const bool output = options_.quantize_outputs && graph_.is_output(value);
     const NodeId quantize = graph_.value(stored).producer;
     const NodeId producer = graph_.value(value).producer;
-    if (!output && !placement_.integer_nodes.count(producer)) {
+    const bool integer = placement_.integer_nodes.count(producer) > 0;
+    const bool output =
+        graph_.is_output(value) && (options_.quantize_outputs || (integer && target_.quantized_sums));
+    if (!output && !integer) {
       const std::vector<NodeId> readers = graph_.consumers(value);
       for (NodeId reader : readers) {
         if (!placement_.integer_nodes.count(reader)) continue;
@@ -185,8 +187,9 @@ ActivationParams tensor_params(const Graph& graph, const Placement& placement, c
                                         : affine_params(range, target.activation));
   }
   if (!missing.empty())
-    fail(ErrorCode::kInvalidArgument, "the calibration table has no range for {}: calibrate this model again",
-         missing);
+    fail(ErrorCode::kInvalidArgument,
+         "the calibration table has no range for {}: calibrate this model again with --target {}", missing,
+         target.name);
   ActivationParams params;
   for (const auto& [value, group] : placement.group_of) params[value] = of_group[group];
   return params;

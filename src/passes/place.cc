@@ -10,18 +10,12 @@
 namespace octet {
 namespace {
 
-constexpr TargetRules kTargets[] = {
-    {"octet", DType::kUInt8, false, true, true},
-    {"tensorrt", DType::kInt8, true, false, false},
-    {"onnxruntime", DType::kUInt8, false, true, false},  // its fused kernels take one scale
-    {"openvino", DType::kUInt8, false, false, false},    // its FakeQuantize has one grid; biases as NNCF's
-};
-
 class Placer {
  public:
   Placer(const Graph& graph, const QuantizeOptions& options)
       : graph_(graph),
         options_(options),
+        target_(options.target ? *options.target : find_target("octet")),
         groups_(graph),
         order_(graph.sorted()),
         wanted_(graph.value_slots(), false) {}
@@ -43,6 +37,18 @@ class Placer {
                          [&](const std::string& n) { return n == node.name || n == node.op; });
     };
     return (options_.include.empty() || named(options_.include)) && !named(options_.exclude);
+  }
+
+  // Why the target gains nothing from 8 bits for the node; who asks for it by name gets it.
+  std::optional<std::string> no_gain(const Node& node) const {
+    const bool asked = std::ranges::find(options_.include, node.name) != options_.include.end();
+    if (!target_.tensor_cores || options_.every_target || options_.weights_only || asked) return {};
+    return slow_on_tensor_cores(graph_, node);
+  }
+
+  // Whether a layer needs an 8-bit result of its own to run in 8 bits.
+  bool wants_result(const Node& root) const {
+    return (target_.quantized_sums || options_.every_target) && root.is("Conv");
   }
 
   void check_names() const {
@@ -74,6 +80,8 @@ class Placer {
         placement_.left_out[group.root] = "its weights are not float32";
       else if (!plain_gemm || (root.is("MatMul") && w->rank() != 2) || (root.is("Conv") && w->rank() != 4))
         placement_.left_out[group.root] = "no 8-bit kernel for this form";
+      else if (auto reason = no_gain(root))
+        placement_.left_out[group.root] = std::move(*reason);
       else
         quantized_roots_.insert(group.root);
     }
@@ -128,6 +136,10 @@ class Placer {
         placement_.left_out[id] = "excluded";
         return;
       }
+      if (auto reason = no_gain(node)) {
+        placement_.left_out[id] = std::move(*reason);
+        return;
+      }
       want(node.inputs[0]);
       want(node.inputs[1]);
       placement_.integer_nodes.insert(id);
@@ -169,6 +181,7 @@ class Placer {
     if (quantized_roots_.count(group.root)) {
       want(root.inputs[0]);
       placement_.integer_nodes.insert(group.root);
+      if (wants_result(root)) want_result(group);
       if (!wanted(group.output) && group.residual != kNoId) return;
       placement_.integer_nodes.insert(group.nodes.begin(), group.nodes.end());
       if (group.residual != kNoId) want(group.residual);
@@ -181,6 +194,12 @@ class Placer {
       want(root.inputs[1]);
       placement_.integer_nodes.insert(group.nodes.begin(), group.nodes.end());
     }
+  }
+
+  void want_result(const NodeGroup& group) {
+    if (group.residual == kNoId) return want(group.output);
+    for (size_t i = 0; i < group.before_residual(); ++i) placement_.integer_nodes.insert(group.nodes[i]);
+    want(graph_.node(group.nodes[group.before_residual() - 1]).outputs[0]);
   }
 
   // Same shape, or the second operand one pixel per image.
@@ -224,6 +243,7 @@ class Placer {
 
   const Graph& graph_;
   const QuantizeOptions& options_;
+  const TargetRules& target_;
   NodeGroups groups_;
   std::vector<NodeId> order_;
   std::vector<bool> wanted_;
@@ -233,13 +253,6 @@ class Placer {
 };
 
 }  // namespace
-
-const TargetRules& find_target(std::string_view name) {
-  for (const TargetRules& t : kTargets)
-    if (t.name == name) return t;
-  fail(ErrorCode::kInvalidArgument, "unknown target '{}': expected octet, tensorrt, onnxruntime or openvino",
-       name);
-}
 
 Placement place(const Graph& graph, const QuantizeOptions& options) {
   return Placer(graph, options).run();

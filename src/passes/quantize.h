@@ -10,27 +10,16 @@
 #include <vector>
 
 #include "graph/graph.h"
+#include "passes/target.h"
 #include "quant/quant_params.h"
 
 namespace octet {
-
-// What the consumer of a Q/DQ model accepts. Sources: TensorRT's "Working with Quantized Types", ONNX
-// Runtime's QDQ selectors.
-struct TargetRules {
-  std::string_view name;
-  DType activation = DType::kUInt8;
-  bool symmetric = false;       // activations have zero-point 0
-  bool integer_bias = false;    // bias as int32 under a DequantizeLinear of scale x * w; else float
-  bool channel_scales = false;  // activations may have a scale per channel without loss of speed
-};
-
-// "octet", "tensorrt", "onnxruntime". Throws Error that lists them.
-const TargetRules& find_target(std::string_view name);
 
 struct QuantizeOptions {
   const TargetRules* target = nullptr;  // null: octet
   bool weights_per_tensor = false;
   bool weights_only = false;      // activations stay in float: only weights and tables become 8 bits
+  bool every_target = false;      // place what any target wants in 8 bits: for tables that serve all of them
   bool quantize_outputs = false;  // also the outputs of the graph get Q/DQ, for engines without float
   std::vector<std::string> include, exclude;  // names or operator types of nodes; an empty include means all
 };

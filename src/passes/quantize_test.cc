@@ -157,9 +157,9 @@ const Tensor& constant_of(const Graph& g, ValueId v) {
 
 // Quantizes a network of two convolutions with the range [-1, 3] everywhere.
 Graph quantized(const char* target, bool per_tensor = false) {
-  Net n;
-  const ValueId a = n.op("Relu", {n.conv(n.x, 4, 8, "c1")}, "r1");
-  Graph g = n.finish(n.conv(a, 8, 4, "y"));
+  Net n({1, 16, 6, 6});
+  const ValueId a = n.op("Relu", {n.conv(n.x, 16, 24, "c1")}, "r1");
+  Graph g = n.finish(n.conv(a, 24, 16, "y"));
   QuantizeOptions options;
   options.target = &find_target(target);
   options.weights_per_tensor = per_tensor;
@@ -217,7 +217,7 @@ TEST(InsertQdq, FollowsTheTarget) {
       const float x_scale = constant_of(g, g.producer(node.inputs[0])->inputs[1]).as<float>()[0];
       for (size_t c = 0; c < bias_scale.size(); ++c) EXPECT_EQ(bias_scale[c], x_scale * weight_scale[c]);
     }
-    EXPECT_EQ(activations, 2);
+    EXPECT_EQ(activations, rules.quantized_sums ? 3 : 2);  // the output
     EXPECT_EQ(weights, 2);
     EXPECT_EQ(biases, rules.integer_bias ? 2 : 0);
   }

@@ -117,7 +117,9 @@ void write_cache(const BuilderConfig& config, const FloatModel& model, const Qua
       tensorrt_cache_of(model, done.table, quantization.options(), config.calibrator->algorithm()));
 }
 
-Graph quantized(const Model& model, const BuilderConfig& config, QuantizationReport* report) {
+// For an engine of ours, or a model for others.
+Graph quantized(const Model& model, const BuilderConfig& config, bool for_engine,
+                QuantizationReport* report) {
   check(config);
   QuantizeArguments arguments = arguments_of(config);
   FloatModel floats = float_model(model.state());
@@ -130,7 +132,8 @@ Graph quantized(const Model& model, const BuilderConfig& config, QuantizationRep
     arguments.loaded = load_any_table(arguments.table);
   }
   if (arguments.loaded) {
-    if (arguments.loaded->from_tensorrt) arguments.quantization.target = "tensorrt";
+    if (arguments.loaded->from_tensorrt)
+      arguments.quantization.target = for_engine ? kOctetSymmetric : "tensorrt";
   } else {
     use_data(config, model.inputs(), model.outputs(), arguments.data);
     if (config.calibrator != nullptr) write_cache(config, floats, arguments);
@@ -233,7 +236,7 @@ std::vector<std::byte> Model::serialize() const {
 }
 
 Model quantize(const Model& model, const BuilderConfig& config, QuantizationReport* report) {
-  Graph graph = quantized(model, config, report);
+  Graph graph = quantized(model, config, false, report);
   const Model::State& from = model.state();
   return Model(std::make_shared<const Model::State>(from.path, from.hash, std::move(graph), from.files));
 }
@@ -275,7 +278,7 @@ runtime::Engine build(const Model& model, const BuilderConfig& config) {
     warn(config.log, "calibration is not used: the model has Q/DQ, which say its scales");
   if (!config.int8 && config.calibrator != nullptr)
     warn(config.log, "the calibrator is not used: int8 is not set");
-  Graph graph = quantizes ? quantized(model, config, nullptr) : model.state().graph;
+  Graph graph = quantizes ? quantized(model, config, true, nullptr) : model.state().graph;
   engine::Engine engine(build_engine(std::move(graph), options));
   return runtime::Engine(std::make_shared<const runtime::Engine::State>(std::move(engine)));
 }

@@ -147,6 +147,37 @@ std::vector<std::string> placed_values(const Graph& graph, const Placement& plac
   return names;
 }
 
+namespace {
+
+// Of these names, those that no step of the engine makes: what it computes inside of a step.
+std::vector<std::string> hidden_values(const engine::Model& model, const std::vector<std::string>& names) {
+  std::set<std::string> hidden(names.begin(), names.end());
+  for (const int32_t t : model.inputs) hidden.erase(model.tensors[t].name);
+  for (const engine::StepDef& step : model.steps)
+    for (const int32_t t : step.outputs) hidden.erase(model.tensors[t].name);
+  return {hidden.begin(), hidden.end()};
+}
+
+// An engine that shows them all, where `engine` does not: what is hidden becomes an output of the network.
+// Then another value of the same sum may go into a step, so there are several rounds.
+std::optional<engine::Engine> showing_engine(const FloatModel& model, const engine::Engine& engine,
+                                             const std::vector<std::string>& names) {
+  constexpr int kRounds = 4;
+  std::optional<engine::Engine> shows;
+  Graph graph = model.graph;
+  for (int round = 0; round < kRounds; ++round) {
+    const auto hidden = hidden_values(shows ? shows->model() : engine.model(), names);
+    if (hidden.empty()) break;
+    for (const std::string& name : hidden)
+      if (const auto value = graph.find_value(name); value && !graph.is_output(*value))
+        graph.mark_output(*value);
+    shows.emplace(build_engine(graph));
+  }
+  return shows;
+}
+
+}  // namespace
+
 CalibrationPart observe_part(const FloatModel& model, const engine::Engine& engine,
                              const Placement& placement, const QuantizationArguments& arguments,
                              const Dataset& data, const std::vector<int64_t>& samples,
@@ -187,8 +218,9 @@ CalibrationPart observe_part(const FloatModel& model, const engine::Engine& engi
   plain.every = checkpoint.every;
   if (checkpoint.save) plain.save = [&](const Observed& observed) { checkpoint.save(part_of(observed)); };
   std::vector<std::string> names = placed_values(model.graph, placement);
+  const auto showing = showing_engine(model, engine, names);
   names.insert(names.end(), also.begin(), also.end());
-  return part_of(observe_values(engine, data, samples, names, runner,
+  return part_of(observe_values(showing ? *showing : engine, data, samples, names, runner,
                                 channel_values(model.graph, placement, arguments.options()), plain));
 }
 
@@ -204,6 +236,7 @@ Calibrated calibrate(const FloatModel& model, const engine::Engine& engine, cons
 
 std::vector<std::string> whole_values(const Graph& graph, QuantizeOptions options) {
   options.quantize_outputs = true;
+  options.every_target = true;
   return placed_values(graph, place(graph, options));
 }
 
@@ -219,6 +252,9 @@ Calibrated calibrate_whole(const FloatModel& model, const QuantizationArguments&
 std::string tensorrt_cache_of(const FloatModel& model, CalibrationTable table, QuantizeOptions options,
                               const std::string& algorithm) {
   options.quantize_outputs = true;
+  TargetRules rules = options.target != nullptr ? *options.target : find_target("tensorrt");
+  rules.tensor_cores = false;
+  options.target = &rules;
   const Placement placement = place(model.graph, options);
   const ActivationParams params =
       tensor_params(model.graph, placement, options, [&](const std::string& value) {

@@ -99,12 +99,17 @@ Calibrated calibrate(const FloatModel& model, const engine::Engine& engine, cons
                      const std::optional<std::string>& preprocess, const RunnerOptions& runner,
                      const std::vector<std::string>& also = {});
 
-// What a table that serves every use of a model has in addition: the network's outputs.
+// What a table that serves every use of a model has in addition: the network's outputs, and what other
+// targets want in 8 bits. Left out is what the float engine computes inside of a step (a convolution's sums
+// before a residual, which the target "onnxruntime" wants).
 std::vector<std::string> whole_values(const Graph& graph, QuantizeOptions options);
 // The table that serves every use of a model.
 Calibrated calibrate_whole(const FloatModel& model, const QuantizationArguments& arguments,
                            const Dataset& data, const std::optional<std::string>& preprocess,
                            const RunnerOptions& runner);
+// The target of an engine of ours that is made from a TensorRT cache.
+inline constexpr const char* kOctetSymmetric = "octet-symmetric";
+
 // A TensorRT cache with the scales of a table for the target "tensorrt". It has every tensor that is 8-bit:
 // those that are only moved have the scale of their group. `algorithm` empty: the one of the table's method.
 std::string tensorrt_cache_of(const FloatModel& model, CalibrationTable table, QuantizeOptions options,

@@ -108,6 +108,23 @@ def read_graph(onnx):
     return nodes, constants
 
 
+def read_tensors(onnx):
+    """A model's constants by name: type (ONNX's number), shape, bytes."""
+    graph = next(value for key, value in fields(onnx) if key == 7)
+    found = {}
+    for key, value in fields(graph):
+        if key != 5:
+            continue
+        parts = list(fields(value))
+        shape = []
+        for k, v in parts:  # packed or not
+            if k == 1:
+                shape += [v] if isinstance(v, int) else list(v)
+        found[next(v for k, v in parts if k == 8).decode()] = (
+            next(v for k, v in parts if k == 2), shape, next((v for k, v in parts if k == 9), b""))
+    return found
+
+
 def npy(shape, values, kind="f"):
     code = {"f": "<f4", "q": "<i8"}[kind]
     text = "{'descr': '%s', 'fortran_order': False, 'shape': (%s), }" % (code, "".join(f"{d}, " for d in shape))
