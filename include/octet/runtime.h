@@ -47,6 +47,14 @@ struct TensorInfo {
   std::vector<int32_t> zero_point;
 };
 
+// What an engine computes one after the other.
+struct StepInfo {
+  std::string name;       // of the ONNX node that it came from
+  std::string kind;       // "conv", "gemm", "layout" ...
+  std::string precision;  // "int8", "float32" ...
+  std::string reason;     // why it is not int8, where it is not
+};
+
 // Shapes that an engine was built for, one for each input.
 struct Profile {
   std::vector<std::vector<int64_t>> minimum, optimum, maximum;
@@ -73,6 +81,7 @@ class Engine {
   // What `octet` has stored, for instance "octet.preprocess".
   const std::map<std::string, std::string>& metadata() const;
   const std::string& producer() const;  // "octet 0.1.0"
+  std::vector<StepInfo> steps() const;
 
   struct State;  // Octet's own
   explicit Engine(std::shared_ptr<const State> state);
@@ -135,6 +144,9 @@ class Context {
   // range, in networks with Gather and the like).
   void run();
 
+  // The same, with the time of each of the engine's steps, in seconds, added to `step_seconds`.
+  void run(std::span<double> step_seconds);
+
   // The elements of output `index`, owned by the context: valid until the next run(). (An output that is
   // merely an input passed on is the caller's own memory.) Throws Error before the first run(), and when T is
   // not the output's dtype; std::byte fits all.
@@ -149,6 +161,7 @@ class Context {
   void expect_input(size_t index, DType dtype) const;
   void expect_output(size_t index, DType dtype) const;
   void bind_input(size_t index, std::span<const std::byte> data);
+  void check_inputs() const;
   std::span<const std::byte> output_bytes(size_t index) const;
 
   struct State;

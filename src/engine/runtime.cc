@@ -82,6 +82,13 @@ const std::string& Engine::producer() const {
   return state_->engine.model().producer;
 }
 
+std::vector<StepInfo> Engine::steps() const {
+  std::vector<StepInfo> steps;
+  for (const engine::StepDef& s : state_->engine.model().steps)
+    steps.push_back({s.name, s.kind, s.precision, s.reason});
+  return steps;
+}
+
 struct Context::State {
   std::shared_ptr<const Engine::State> engine;
   std::unique_ptr<ThreadPool> pool;
@@ -179,11 +186,21 @@ void Context::bind_input(size_t index, std::span<const std::byte> data) {
   state_->inputs[index] = Tensor::view(info.dtype, shape, static_cast<const void*>(data.data()));
 }
 
-void Context::run() {
+void Context::check_inputs() const {
   for (size_t i = 0; i < state_->inputs.size(); ++i)
     if (state_->inputs[i].count() < 0)
       fail(ErrorCode::kInvalidArgument, "input '{}' was not set", state_->engine->inputs[i].name);
+}
+
+void Context::run() {
+  check_inputs();
   state_->context->run(state_->inputs);
+  state_->ran = true;
+}
+
+void Context::run(std::span<double> step_seconds) {
+  check_inputs();
+  state_->context->profile(state_->inputs, step_seconds);
   state_->ran = true;
 }
 
