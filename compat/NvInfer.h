@@ -2,55 +2,17 @@
 // it, as TensorRT 8 to 10 have it: builder, network, configuration, calibrators, runtime, engine, context.
 // Octet does the work, on the CPU: bindings are host pointers. Link Octet's library instead of nvinfer.
 //
-// What is not here is not offered: networks built layer by layer, plugins, refitting, DLA, IProfiler, timing
-// caches. Such programs do not compile.
+// What is not here is not offered: networks built layer by layer, implicit batches, plugins, refitting, DLA,
+// other tensor formats than linear, memory that the program allocates. Such programs do not compile.
 //
 // Names, values and meaning: NVIDIA, "TensorRT API Reference" (C++), 8.6 and 10.
 #pragma once
 
-#include <cstddef>
-#include <cstdint>
-
-#include "NvInferVersion.h"
-#include "cuda_runtime_api.h"
-
-#define TRT_DEPRECATED
-#define TRT_DEPRECATED_ENUM
-#define TENSORRTAPI
+#include "NvInferRuntime.h"
 
 namespace nvinfer1 {
 
-using char_t = char;
-using AsciiChar = char_t;
-
-// --- small types
-
-enum class DataType : int32_t {
-  kFLOAT = 0,
-  kHALF = 1,
-  kINT8 = 2,
-  kINT32 = 3,
-  kBOOL = 4,
-  kUINT8 = 5,
-  kBF16 = 7,
-  kINT64 = 8
-};
-
-enum class TensorFormat : int32_t { kLINEAR = 0 };
-using TensorFormats = uint32_t;
-enum class TensorLocation : int32_t { kDEVICE = 0, kHOST = 1 };
-enum class TensorIOMode : int32_t { kNONE = 0, kINPUT = 1, kOUTPUT = 2 };
-enum class OptProfileSelector : int32_t { kMIN = 0, kOPT = 1, kMAX = 2 };
 enum class DeviceType : int32_t { kGPU = 0 };
-enum class EngineCapability : int32_t { kSTANDARD = 0, kDEFAULT = kSTANDARD };
-enum class ProfilingVerbosity : int32_t {
-  kLAYER_NAMES_ONLY = 0,
-  kNONE = 1,
-  kDETAILED = 2,
-  kDEFAULT = 0,
-  kVERBOSE = 2
-};
-enum class HardwareCompatibilityLevel : int32_t { kNONE = 0, kAMPERE_PLUS = 1 };
 enum class MemoryPoolType : int32_t {
   kWORKSPACE = 0,
   kDLA_MANAGED_SRAM = 1,
@@ -63,6 +25,7 @@ enum class MemoryPoolType : int32_t {
 enum class BuilderFlag : int32_t {
   kFP16 = 0,
   kINT8 = 1,
+  kDEBUG = 2,
   kGPU_FALLBACK = 3,
   kSTRICT_TYPES = 4,
   kDISABLE_TIMING_CACHE = 6,
@@ -71,6 +34,7 @@ enum class BuilderFlag : int32_t {
   kOBEY_PRECISION_CONSTRAINTS = 10,
   kPREFER_PRECISION_CONSTRAINTS = 11,
   kDIRECT_IO = 12,
+  kENABLE_TACTIC_HEURISTIC = 13,
   kVERSION_COMPATIBLE = 14,
   kBF16 = 19
 };
@@ -88,49 +52,57 @@ enum class TacticSource : int32_t {
 };
 using TacticSources = uint32_t;
 
-class Dims32 {
- public:
-  static constexpr int32_t MAX_DIMS = 8;
-  int32_t nbDims;
-  int32_t d[MAX_DIMS];
+enum class QuantizationFlag : int32_t { kCALIBRATE_BEFORE_FUSION = 0 };
+using QuantizationFlags = uint32_t;
+enum class PreviewFeature : int32_t {
+  kFASTER_DYNAMIC_SHAPES_0805 = 0,
+  kDISABLE_EXTERNAL_TACTIC_SOURCES_FOR_CORE_0805 = 1,
+  kPROFILE_SHARING_0806 = 2
 };
-using Dims = Dims32;
+enum class HardwareCompatibilityLevel : int32_t { kNONE = 0, kAMPERE_PLUS = 1 };
 
-class Dims2 : public Dims {
- public:
-  Dims2() : Dims2(0, 0) {}
-  Dims2(int32_t d0, int32_t d1) : Dims{2, {d0, d1}} {}
-};
-class DimsHW : public Dims2 {
- public:
-  DimsHW() : Dims2() {}
-  DimsHW(int32_t height, int32_t width) : Dims2(height, width) {}
-  int32_t& h() { return d[0]; }
-  int32_t h() const { return d[0]; }
-  int32_t& w() { return d[1]; }
-  int32_t w() const { return d[1]; }
-};
-class Dims3 : public Dims {
- public:
-  Dims3() : Dims3(0, 0, 0) {}
-  Dims3(int32_t d0, int32_t d1, int32_t d2) : Dims{3, {d0, d1, d2}} {}
-};
-class Dims4 : public Dims {
- public:
-  Dims4() : Dims4(0, 0, 0, 0) {}
-  Dims4(int32_t d0, int32_t d1, int32_t d2, int32_t d3) : Dims{4, {d0, d1, d2, d3}} {}
+// What nodes of an ONNX file become in TensorRT; a node that has no such kind is kPLUGIN_V2.
+enum class LayerType : int32_t {
+  kCONVOLUTION = 0,
+  kFULLY_CONNECTED = 1,
+  kACTIVATION = 2,
+  kPOOLING = 3,
+  kLRN = 4,
+  kSCALE = 5,
+  kSOFTMAX = 6,
+  kDECONVOLUTION = 7,
+  kCONCATENATION = 8,
+  kELEMENTWISE = 9,
+  kPLUGIN = 10,
+  kUNARY = 11,
+  kPADDING = 12,
+  kSHUFFLE = 13,
+  kREDUCE = 14,
+  kTOPK = 15,
+  kGATHER = 16,
+  kMATRIX_MULTIPLY = 17,
+  kCONSTANT = 19,
+  kIDENTITY = 21,
+  kPLUGIN_V2 = 22,
+  kSLICE = 23,
+  kSHAPE = 24,
+  kPARAMETRIC_RELU = 25,
+  kRESIZE = 26,
+  kSELECT = 31,
+  kFILL = 32,
+  kQUANTIZE = 33,
+  kDEQUANTIZE = 34,
+  kSCATTER = 38,
+  kEINSUM = 39,
+  kONE_HOT = 41,
+  kNON_ZERO = 42,
+  kGRID_SAMPLE = 43,
+  kNMS = 44,
+  kNORMALIZATION = 46,
+  kCAST = 47
 };
 
-// --- what users subclass
-
-class ILogger {
- public:
-  enum class Severity : int32_t { kINTERNAL_ERROR = 0, kERROR = 1, kWARNING = 2, kINFO = 3, kVERBOSE = 4 };
-  // May be called from several threads when several objects are used on several threads.
-  virtual void log(Severity severity, const AsciiChar* message) = 0;
-  ILogger() = default;
-  virtual ~ILogger() = default;
-};
+// --- calibrators, to subclass
 
 enum class CalibrationAlgoType : int32_t {
   kLEGACY_CALIBRATION = 0,
@@ -172,39 +144,51 @@ class IInt8LegacyCalibrator : public IInt8Calibrator {
   virtual void writeHistogramCache(const void* ptr, std::size_t length) = 0;
 };
 
-// --- what the library makes; `delete` it, or call destroy(), in any order
+// --- the network, which owns its tensors and layers until another model is parsed into it
 
-class INoCopy {
- public:
-  virtual ~INoCopy() = default;
-  INoCopy(const INoCopy&) = delete;
-  INoCopy& operator=(const INoCopy&) = delete;
-
- protected:
-  INoCopy() = default;
-};
-
-class IHostMemory : public INoCopy {
- public:
-  virtual void* data() const = 0;
-  virtual std::size_t size() const = 0;
-  virtual DataType type() const = 0;
-  void destroy() { delete this; }
-};
-
-// An input or output of the network. Owned by it.
 class ITensor : public INoCopy {
  public:
   virtual const char* getName() const = 0;
-  virtual Dims getDimensions() const = 0;
+  virtual Dims getDimensions() const = 0;  // -1 where a size is open, nbDims of -1 where the rank is
   // Of inputs: fixes open dimensions; the others stay as they are.
   virtual void setDimensions(Dims dimensions) = 0;
   virtual DataType getType() const = 0;
   virtual bool isNetworkInput() const = 0;
   virtual bool isNetworkOutput() const = 0;
   virtual bool isShapeTensor() const = 0;
+  virtual bool isExecutionTensor() const = 0;
   virtual TensorLocation getLocation() const = 0;
+  virtual void setAllowedFormats(TensorFormats formats) = 0;  // linear is the only one there is
   virtual TensorFormats getAllowedFormats() const = 0;
+  // What an INT8 build without a calibrator takes instead of data: steps of max(|min|, |max|) / 127. Tensors
+  // that are 8-bit and have no range are an error that names them.
+  virtual bool setDynamicRange(float min, float max) = 0;
+  virtual bool dynamicRangeIsSet() const = 0;
+  virtual void resetDynamicRange() = 0;
+  virtual float getDynamicRangeMin() const = 0;
+  virtual float getDynamicRangeMax() const = 0;
+};
+
+// A node of the ONNX file. Precisions other than kINT8 keep it out of 8 bits when the configuration has
+// kOBEY_PRECISION_CONSTRAINTS, kPREFER_PRECISION_CONSTRAINTS or kSTRICT_TYPES.
+class ILayer : public INoCopy {
+ public:
+  virtual LayerType getType() const = 0;
+  virtual void setName(const char* name) = 0;
+  virtual const char* getName() const = 0;
+  virtual int32_t getNbInputs() const = 0;
+  virtual ITensor* getInput(int32_t index) const = 0;  // null for an optional one that is left out
+  virtual int32_t getNbOutputs() const = 0;
+  virtual ITensor* getOutput(int32_t index) const = 0;
+  virtual void setPrecision(DataType type) = 0;
+  virtual DataType getPrecision() const = 0;
+  virtual bool precisionIsSet() const = 0;
+  virtual void resetPrecision() = 0;
+  // As setPrecision(): a result that is not 8-bit.
+  virtual void setOutputType(int32_t index, DataType type) = 0;
+  virtual DataType getOutputType(int32_t index) const = 0;
+  virtual bool outputTypeIsSet(int32_t index) const = 0;
+  virtual void resetOutputType(int32_t index) = 0;
 };
 
 class INetworkDefinition : public INoCopy {
@@ -214,12 +198,25 @@ class INetworkDefinition : public INoCopy {
   virtual int32_t getNbOutputs() const = 0;
   virtual ITensor* getOutput(int32_t index) const = 0;
   virtual int32_t getNbLayers() const = 0;
+  virtual ILayer* getLayer(int32_t index) const = 0;
   virtual void setName(const char* name) = 0;
   virtual const char* getName() const = 0;
   virtual bool hasImplicitBatchDimension() const = 0;
   virtual NetworkDefinitionCreationFlags getFlags() const = 0;
   virtual bool getFlag(NetworkDefinitionCreationFlag flag) const = 0;
+  virtual void setErrorRecorder(IErrorRecorder* recorder) = 0;
+  virtual IErrorRecorder* getErrorRecorder() const = 0;
   void destroy() { delete this; }
+};
+
+// --- builder
+
+// Bytes that are kept for the program: what is measured here stays in `octet build --tuning`.
+class ITimingCache : public INoCopy {
+ public:
+  virtual IHostMemory* serialize() const = 0;
+  virtual bool combine(const ITimingCache& other, bool ignoreMismatch) = 0;
+  virtual bool reset() = 0;
 };
 
 // Owned by the builder.
@@ -268,98 +265,19 @@ class IBuilderConfig : public INoCopy {
   virtual int32_t getBuilderOptimizationLevel() = 0;
   virtual void setHardwareCompatibilityLevel(HardwareCompatibilityLevel level) = 0;
   virtual HardwareCompatibilityLevel getHardwareCompatibilityLevel() const = 0;
+  virtual ITimingCache* createTimingCache(const void* blob, std::size_t size) const = 0;
+  virtual bool setTimingCache(const ITimingCache& cache, bool ignoreMismatch) = 0;  // not owned
+  virtual const ITimingCache* getTimingCache() const = 0;
+  virtual void setQuantizationFlag(QuantizationFlag flag) = 0;
+  virtual void clearQuantizationFlag(QuantizationFlag flag) = 0;
+  virtual bool getQuantizationFlag(QuantizationFlag flag) const = 0;
+  virtual void setQuantizationFlags(QuantizationFlags flags) = 0;
+  virtual QuantizationFlags getQuantizationFlags() const = 0;
+  virtual void setPreviewFeature(PreviewFeature feature, bool enable) = 0;
+  virtual bool getPreviewFeature(PreviewFeature feature) const = 0;
+  virtual void setMaxAuxStreams(int32_t count) = 0;
+  virtual int32_t getMaxAuxStreams() const = 0;
   virtual void reset() = 0;
-  void destroy() { delete this; }
-};
-
-class ICudaEngine;
-
-// Runs synchronously, whatever the stream.
-class IExecutionContext : public INoCopy {
- public:
-  // Bindings: host pointers, inputs and outputs in the engine's order.
-  virtual bool executeV2(void* const* bindings) = 0;
-  virtual bool enqueueV2(void* const* bindings, cudaStream_t stream, cudaEvent_t* inputConsumed) = 0;
-  virtual bool enqueueV3(cudaStream_t stream) = 0;
-  virtual bool setTensorAddress(const char* name, void* data) = 0;
-  virtual bool setInputTensorAddress(const char* name, const void* data) = 0;
-  virtual bool setOutputTensorAddress(const char* name, void* data) = 0;
-  virtual const void* getTensorAddress(const char* name) const = 0;
-  virtual void* getOutputTensorAddress(const char* name) const = 0;
-  virtual bool setInputShape(const char* name, const Dims& dimensions) = 0;
-  virtual Dims getTensorShape(const char* name) const = 0;
-  virtual bool setBindingDimensions(int32_t index, Dims dimensions) = 0;
-  virtual Dims getBindingDimensions(int32_t index) const = 0;
-  virtual bool allInputDimensionsSpecified() const = 0;
-  virtual bool allInputShapesSpecified() const = 0;
-  virtual int32_t inferShapes(int32_t nbMaxNames, const char** tensorNames) = 0;
-  virtual bool setOptimizationProfile(int32_t index) = 0;
-  virtual bool setOptimizationProfileAsync(int32_t index, cudaStream_t stream) = 0;
-  virtual int32_t getOptimizationProfile() const = 0;
-  virtual int64_t getMaxOutputSize(const char* name) const = 0;
-  virtual const ICudaEngine& getEngine() const = 0;
-  virtual void setName(const char* name) = 0;
-  virtual const char* getName() const = 0;
-  virtual void setDebugSync(bool sync) = 0;
-  virtual bool getDebugSync() const = 0;
-  void destroy() { delete this; }
-};
-
-class ICudaEngine : public INoCopy {
- public:
-  virtual int32_t getNbBindings() const = 0;
-  virtual int32_t getBindingIndex(const char* name) const = 0;
-  virtual const char* getBindingName(int32_t index) const = 0;
-  virtual bool bindingIsInput(int32_t index) const = 0;
-  virtual Dims getBindingDimensions(int32_t index) const = 0;
-  virtual DataType getBindingDataType(int32_t index) const = 0;
-  virtual TensorFormat getBindingFormat(int32_t index) const = 0;
-  virtual const char* getBindingFormatDesc(int32_t index) const = 0;
-  virtual int32_t getBindingBytesPerComponent(int32_t index) const = 0;
-  virtual int32_t getBindingComponentsPerElement(int32_t index) const = 0;
-  virtual int32_t getBindingVectorizedDim(int32_t index) const = 0;
-  virtual bool isShapeBinding(int32_t index) const = 0;
-  virtual bool isExecutionBinding(int32_t index) const = 0;
-  virtual TensorLocation getLocation(int32_t index) const = 0;
-  virtual Dims getProfileDimensions(int32_t index, int32_t profile, OptProfileSelector select) const = 0;
-
-  virtual int32_t getNbIOTensors() const = 0;
-  virtual const char* getIOTensorName(int32_t index) const = 0;
-  virtual Dims getTensorShape(const char* name) const = 0;
-  virtual DataType getTensorDataType(const char* name) const = 0;
-  virtual TensorIOMode getTensorIOMode(const char* name) const = 0;
-  virtual TensorLocation getTensorLocation(const char* name) const = 0;
-  virtual TensorFormat getTensorFormat(const char* name) const = 0;
-  virtual const char* getTensorFormatDesc(const char* name) const = 0;
-  virtual int32_t getTensorBytesPerComponent(const char* name) const = 0;
-  virtual int32_t getTensorComponentsPerElement(const char* name) const = 0;
-  virtual int32_t getTensorVectorizedDim(const char* name) const = 0;
-  virtual bool isShapeInferenceIO(const char* name) const = 0;
-  virtual Dims getProfileShape(const char* name, int32_t profile, OptProfileSelector select) const = 0;
-
-  virtual int32_t getNbOptimizationProfiles() const = 0;
-  virtual int32_t getMaxBatchSize() const = 0;
-  virtual std::size_t getDeviceMemorySize() const = 0;
-  virtual bool isRefittable() const = 0;
-  virtual bool hasImplicitBatchDimension() const = 0;
-  virtual const char* getName() const = 0;
-  virtual EngineCapability getEngineCapability() const = 0;
-  virtual IHostMemory* serialize() const = 0;
-  virtual IExecutionContext* createExecutionContext() = 0;
-  void destroy() { delete this; }
-};
-
-class IRuntime : public INoCopy {
- public:
-  virtual ICudaEngine* deserializeCudaEngine(const void* blob, std::size_t size) = 0;
-  // TensorRT 7's spelling; there are no plugins.
-  ICudaEngine* deserializeCudaEngine(const void* blob, std::size_t size, std::nullptr_t) {
-    return deserializeCudaEngine(blob, size);
-  }
-  virtual int32_t getNbDLACores() const = 0;
-  virtual bool setMaxThreads(int32_t count) = 0;
-  virtual int32_t getMaxThreads() const = 0;
-  virtual ILogger* getLogger() const = 0;
   void destroy() { delete this; }
 };
 
@@ -381,16 +299,13 @@ class IBuilder : public INoCopy {
   virtual bool setMaxThreads(int32_t count) = 0;
   virtual int32_t getMaxThreads() const = 0;
   virtual ILogger* getLogger() const = 0;
+  virtual void setErrorRecorder(IErrorRecorder* recorder) = 0;
+  virtual IErrorRecorder* getErrorRecorder() const = 0;
   virtual void reset() = 0;
   void destroy() { delete this; }
 };
 
-// Loggers are not owned and outlive what was made with them. Nothing throws: what fails is logged, and gives
-// null or false.
+// As createInferRuntime().
 IBuilder* createInferBuilder(ILogger& logger);
-IRuntime* createInferRuntime(ILogger& logger);
 
 }  // namespace nvinfer1
-
-// 8601: the release whose interface this is.
-extern "C" int32_t getInferLibVersion();

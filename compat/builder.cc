@@ -1,4 +1,4 @@
-// Builder, network, configuration and ONNX parser of NvInfer.h.
+// Builder and configuration of NvInfer.h.
 #include "octet/builder.h"
 
 #include <algorithm>
@@ -6,13 +6,11 @@
 #include <map>
 #include <memory>
 #include <new>
-#include <optional>
+#include <set>
 
-#include "NvOnnxParser.h"
 #include "base/error.h"
 #include "common.h"
-#include "ops/op_def.h"
-#include "pipeline/model_state.h"
+#include "network.h"
 
 namespace octet::compat {
 
@@ -20,112 +18,11 @@ using namespace nvinfer1;
 using nvinfer1::Dims;  // not octet's
 namespace {
 
-using runtime::TensorInfo;
-
 Log log_of(ILogger& logger) {
   return [&logger](octet::Severity severity, std::string_view text) {
     say(logger, static_cast<ILogger::Severity>(severity), std::string(text));
   };
 }
-
-class NetworkTensor final : public ITensor {
- public:
-  NetworkTensor(TensorInfo info, bool input)
-      : info_(std::move(info)), input_(input), type_(type_of(info_.dtype)), dims_(dims_of(info_.shape)) {}
-  const char* getName() const override { return info_.name.c_str(); }
-  Dims getDimensions() const override { return dims_; }
-  void setDimensions(Dims dimensions) override {
-    if (input_) dims_ = dimensions;
-  }
-  DataType getType() const override { return type_; }
-  bool isNetworkInput() const override { return input_; }
-  bool isNetworkOutput() const override { return !input_; }
-  bool isShapeTensor() const override { return false; }
-  TensorLocation getLocation() const override { return TensorLocation::kDEVICE; }
-  TensorFormats getAllowedFormats() const override {
-    return 1U << static_cast<int32_t>(TensorFormat::kLINEAR);
-  }
-  const TensorInfo& info() const { return info_; }
-
- private:
-  TensorInfo info_;
-  bool input_;
-  DataType type_;
-  Dims dims_;
-};
-
-class Network final : public INetworkDefinition {
- public:
-  explicit Network(NetworkDefinitionCreationFlags flags) : flags_(flags) {}
-
-  void set(Model model) {
-    std::vector<std::unique_ptr<NetworkTensor>> inputs, outputs;
-    for (const TensorInfo& t : model.inputs()) inputs.push_back(std::make_unique<NetworkTensor>(t, true));
-    for (const TensorInfo& t : model.outputs()) outputs.push_back(std::make_unique<NetworkTensor>(t, false));
-    model_ = std::move(model);
-    inputs_ = std::move(inputs);
-    outputs_ = std::move(outputs);
-  }
-  bool filled() const { return model_.has_value(); }
-
-  // With the dimensions that setDimensions() fixed.
-  Model model() const {
-    if (!model_) fail(ErrorCode::kInvalidArgument, "the network is empty: parse an ONNX model into it");
-    Graph graph = model_->state().graph;
-    bool changed = false;
-    for (size_t i = 0; i < inputs_.size(); ++i) {
-      const std::vector<int64_t> wanted = shape_of(inputs_[i]->getDimensions());
-      Value& value = graph.value(graph.inputs()[i]);
-      if (!value.shape || value.shape->size() != wanted.size())
-        fail(ErrorCode::kInvalidArgument,
-             "setDimensions: the input '{}' has shape {}, which rank {} does not fit", value.name,
-             inputs_[i]->info().shape_text, wanted.size());
-      for (size_t d = 0; d < wanted.size(); ++d) {
-        Dim& dim = (*value.shape)[d];
-        if (wanted[d] < 0 || (dim.known() && dim.value() == wanted[d])) continue;
-        if (dim.known() || wanted[d] == 0)
-          fail(ErrorCode::kInvalidArgument, "setDimensions: axis {} of the input '{}' ({}) cannot become {}",
-               d, value.name, inputs_[i]->info().shape_text, wanted[d]);
-        dim = Dim(wanted[d]);
-        changed = true;
-      }
-    }
-    if (!changed) return *model_;
-    infer_shapes(graph);
-    const Model::State& from = model_->state();
-    return Model(std::make_shared<const Model::State>(from.path, from.hash, std::move(graph), from.files));
-  }
-
-  int32_t getNbInputs() const override { return static_cast<int32_t>(inputs_.size()); }
-  ITensor* getInput(int32_t index) const override { return at(inputs_, index); }
-  int32_t getNbOutputs() const override { return static_cast<int32_t>(outputs_.size()); }
-  ITensor* getOutput(int32_t index) const override { return at(outputs_, index); }
-  int32_t getNbLayers() const override {
-    int32_t count = 0;
-    if (!model_) return count;
-    const Graph& graph = model_->state().graph;
-    for (NodeId id = 0; id < graph.node_slots(); ++id) count += graph.node(id).alive;
-    return count;
-  }
-  void setName(const char* name) override { name_ = name == nullptr ? "" : name; }
-  const char* getName() const override { return name_.c_str(); }
-  bool hasImplicitBatchDimension() const override { return false; }
-  NetworkDefinitionCreationFlags getFlags() const override { return flags_; }
-  bool getFlag(NetworkDefinitionCreationFlag flag) const override {
-    return (flags_ >> static_cast<uint32_t>(flag) & 1U) != 0;
-  }
-
- private:
-  static ITensor* at(const std::vector<std::unique_ptr<NetworkTensor>>& all, int32_t index) {
-    return index < 0 || static_cast<size_t>(index) >= all.size() ? nullptr
-                                                                 : all[static_cast<size_t>(index)].get();
-  }
-
-  NetworkDefinitionCreationFlags flags_;
-  std::optional<Model> model_;
-  std::vector<std::unique_ptr<NetworkTensor>> inputs_, outputs_;
-  std::string name_;
-};
 
 class Profile final : public IOptimizationProfile {
  public:
@@ -166,6 +63,23 @@ class Profile final : public IOptimizationProfile {
     return select == OptProfileSelector::kOPT ? profile.optimum : profile.maximum;
   }
   float extra_ = 0;
+};
+
+class TimingCache final : public ITimingCache {
+ public:
+  explicit TimingCache(std::vector<std::byte> bytes) : bytes_(std::move(bytes)) {}
+  IHostMemory* serialize() const override { return new (std::nothrow) HostMemory(bytes_); }
+  bool combine(const ITimingCache& other, bool) override {
+    if (bytes_.empty()) bytes_ = static_cast<const TimingCache&>(other).bytes_;
+    return true;
+  }
+  bool reset() override {
+    bytes_.clear();
+    return true;
+  }
+
+ private:
+  std::vector<std::byte> bytes_;
 };
 
 class Config final : public IBuilderConfig {
@@ -218,7 +132,37 @@ class Config final : public IBuilderConfig {
   int32_t getBuilderOptimizationLevel() override { return level_; }
   void setHardwareCompatibilityLevel(HardwareCompatibilityLevel level) override { compatibility_ = level; }
   HardwareCompatibilityLevel getHardwareCompatibilityLevel() const override { return compatibility_; }
+  ITimingCache* createTimingCache(const void* blob, std::size_t size) const override {
+    const auto* bytes = static_cast<const std::byte*>(blob);
+    if (bytes == nullptr) size = 0;
+    return new (std::nothrow) TimingCache(std::vector<std::byte>(bytes, bytes + size));
+  }
+  bool setTimingCache(const ITimingCache& cache, bool) override {
+    timing_ = &cache;
+    return true;
+  }
+  const ITimingCache* getTimingCache() const override { return timing_; }
+  void setQuantizationFlag(QuantizationFlag flag) override {
+    quantization_ |= 1U << static_cast<uint32_t>(flag);
+  }
+  void clearQuantizationFlag(QuantizationFlag flag) override {
+    quantization_ &= ~(1U << static_cast<uint32_t>(flag));
+  }
+  bool getQuantizationFlag(QuantizationFlag flag) const override {
+    return (quantization_ >> static_cast<uint32_t>(flag) & 1U) != 0;
+  }
+  void setQuantizationFlags(QuantizationFlags flags) override { quantization_ = flags; }
+  QuantizationFlags getQuantizationFlags() const override { return quantization_; }
+  void setPreviewFeature(PreviewFeature feature, bool enable) override {
+    enable ? (void)preview_.insert(feature) : (void)preview_.erase(feature);
+  }
+  bool getPreviewFeature(PreviewFeature feature) const override { return preview_.count(feature) > 0; }
+  void setMaxAuxStreams(int32_t count) override { streams_ = count; }
+  int32_t getMaxAuxStreams() const override { return streams_; }
   void reset() override {
+    timing_ = nullptr;
+    quantization_ = 0;
+    preview_.clear();
     flags_ = bit(BuilderFlag::kTF32);
     pools_.clear();
     calibrator_ = nullptr;
@@ -240,7 +184,10 @@ class Config final : public IBuilderConfig {
   cudaStream_t stream_ = nullptr;
   ProfilingVerbosity verbosity_ = ProfilingVerbosity::kLAYER_NAMES_ONLY;
   TacticSources tactics_ = 0;
-  int32_t level_ = 3, average_ = 1;
+  int32_t level_ = 3, average_ = 1, streams_ = 0;
+  const ITimingCache* timing_ = nullptr;
+  QuantizationFlags quantization_ = 0;
+  std::set<PreviewFeature> preview_;
   HardwareCompatibilityLevel compatibility_ = HardwareCompatibilityLevel::kNONE;
 };
 
@@ -291,6 +238,18 @@ class Adapter final : public Calibrator {
   IInt8Calibrator& user_;
 };
 
+// Ranges that the program gave by setDynamicRange().
+class GivenRanges final : public Calibrator {
+ public:
+  explicit GivenRanges(std::string cache) : cache_(std::move(cache)) {}
+  int64_t batch_size() const override { return 1; }
+  bool next_batch(std::span<CalibrationArray>) override { return false; }
+  std::string read_cache() override { return cache_; }
+
+ private:
+  std::string cache_;
+};
+
 class Builder final : public IBuilder {
  public:
   explicit Builder(ILogger& logger) : logger_(logger) {}
@@ -333,11 +292,17 @@ class Builder final : public IBuilder {
     return true;
   }
   int32_t getMaxThreads() const override { return threads_; }
-  ILogger* getLogger() const override { return &logger_; }
-  void reset() override { threads_ = 0; }
+  ILogger* getLogger() const override { return &logger_.user(); }
+  void setErrorRecorder(IErrorRecorder* recorder) override { logger_.set(recorder); }
+  IErrorRecorder* getErrorRecorder() const override { return logger_.recorder(); }
+  void reset() override {
+    threads_ = 0;
+    logger_.set(nullptr);
+  }
 
  private:
   runtime::Engine make(const Network& network, const Config& config) const {
+    const Model model = network.model();
     BuilderConfig options;
     options.log = log_of(logger_);
     options.threads = threads_;
@@ -354,94 +319,28 @@ class Builder final : public IBuilder {
       adapter->choose(options);
       options.calibrator = adapter;
     }
-    return build(network.model(), options);
+    if (std::string ranges = network.ranges_as_cache(); !ranges.empty() && options.int8) {
+      if (options.calibrator)
+        say(logger_, ILogger::Severity::kWARNING,
+            "setDynamicRange: there is a calibrator too, and its ranges are taken");
+      else
+        options.calibrator = std::make_shared<GivenRanges>(std::move(ranges));
+    }
+    const std::vector<std::string> real = network.float_nodes();
+    const bool counts = config.getFlag(BuilderFlag::kOBEY_PRECISION_CONSTRAINTS) ||
+                        config.getFlag(BuilderFlag::kPREFER_PRECISION_CONSTRAINTS) ||
+                        config.getFlag(BuilderFlag::kSTRICT_TYPES);
+    if (counts)
+      options.exclude = real;
+    else if (!real.empty() && options.int8)
+      say(logger_, ILogger::Severity::kWARNING,
+          "setPrecision has no effect without kOBEY_PRECISION_CONSTRAINTS or kPREFER_PRECISION_CONSTRAINTS");
+    return build(model, options);
   }
 
-  ILogger& logger_;
+  mutable RecordingLogger logger_;
   std::vector<std::unique_ptr<Profile>> profiles_;
   int32_t batch_ = 1, threads_ = 0;
-};
-
-class ParserError final : public nvonnxparser::IParserError {
- public:
-  ParserError(nvonnxparser::ErrorCode code, std::string text) : code_(code), text_(std::move(text)) {}
-  nvonnxparser::ErrorCode code() const override { return code_; }
-  const char* desc() const override { return text_.c_str(); }
-  const char* file() const override { return ""; }
-  int line() const override { return 0; }
-  const char* func() const override { return ""; }
-  int node() const override { return -1; }
-
- private:
-  nvonnxparser::ErrorCode code_;
-  std::string text_;
-};
-
-class Parser final : public nvonnxparser::IParser {
- public:
-  Parser(Network& network, ILogger& logger) : network_(network), logger_(logger) {}
-
-  bool parse(const void* model, size_t size, const char* path) override {
-    return take([&] {
-      if (model == nullptr) fail(octet::ErrorCode::kInvalidArgument, "parse: the model is null");
-      const std::filesystem::path file(path == nullptr ? "" : path);
-      return Model::load({static_cast<const std::byte*>(model), size},
-                         path == nullptr ? "model" : file.string(),
-                         file.has_parent_path() ? file.parent_path() : ".");
-    });
-  }
-  bool parseFromFile(const char* file, int) override {
-    return take([&] {
-      if (file == nullptr) fail(octet::ErrorCode::kInvalidArgument, "parseFromFile: the name is null");
-      return Model::load(std::filesystem::path(file));
-    });
-  }
-  bool supportsOperator(const char* name) const override {
-    return name != nullptr && find_op(name, "") != nullptr;
-  }
-  int getNbErrors() const override { return static_cast<int>(errors_.size()); }
-  const nvonnxparser::IParserError* getError(int index) const override {
-    return index < 0 || index >= getNbErrors() ? nullptr : errors_[static_cast<size_t>(index)].get();
-  }
-  void clearErrors() override { errors_.clear(); }
-  void setFlags(nvonnxparser::OnnxParserFlags flags) override { flags_ = flags; }
-  nvonnxparser::OnnxParserFlags getFlags() const override { return flags_; }
-  void setFlag(nvonnxparser::OnnxParserFlag flag) override { flags_ |= 1U << static_cast<uint32_t>(flag); }
-  void clearFlag(nvonnxparser::OnnxParserFlag flag) override {
-    flags_ &= ~(1U << static_cast<uint32_t>(flag));
-  }
-  bool getFlag(nvonnxparser::OnnxParserFlag flag) const override {
-    return (flags_ >> static_cast<uint32_t>(flag) & 1U) != 0;
-  }
-
- private:
-  template <typename F>
-  bool take(const F& load) noexcept {
-    using nvonnxparser::ErrorCode;
-    try {
-      network_.set(load());
-      return true;
-    } catch (const Error& error) {
-      using octet::ErrorCode;
-      auto code = nvonnxparser::ErrorCode::kMODEL_DESERIALIZE_FAILED;
-      if (error.code() == ErrorCode::kUnsupported) code = nvonnxparser::ErrorCode::kUNSUPPORTED_NODE;
-      if (error.code() == ErrorCode::kInvalidArgument) code = nvonnxparser::ErrorCode::kINVALID_VALUE;
-      if (error.code() == ErrorCode::kOutOfMemory) code = nvonnxparser::ErrorCode::kMEM_ALLOC_FAILED;
-      add(code, error.what());
-    } catch (const std::exception& error) {
-      add(ErrorCode::kINTERNAL_ERROR, error.what());
-    }
-    return false;
-  }
-  void add(nvonnxparser::ErrorCode code, const std::string& text) {
-    errors_.push_back(std::make_unique<ParserError>(code, text));
-    complain(logger_, text);
-  }
-
-  Network& network_;
-  ILogger& logger_;
-  std::vector<std::unique_ptr<ParserError>> errors_;
-  nvonnxparser::OnnxParserFlags flags_ = 0;
 };
 
 }  // namespace
@@ -454,15 +353,3 @@ IBuilder* createInferBuilder(ILogger& logger) {
 }
 
 }  // namespace nvinfer1
-
-namespace nvonnxparser {
-
-IParser* createParser(nvinfer1::INetworkDefinition& network, nvinfer1::ILogger& logger) {
-  return new (std::nothrow) octet::compat::Parser(static_cast<octet::compat::Network&>(network), logger);
-}
-
-}  // namespace nvonnxparser
-
-extern "C" int getNvOnnxParserVersion() {
-  return nvonnxparser::NV_ONNX_PARSER_VERSION;
-}

@@ -31,6 +31,34 @@ auto guarded(nvinfer1::ILogger& logger, const F& body) noexcept -> decltype(body
   return {};
 }
 
+// A user's logger, and the recorder that hears of errors too. Neither is owned.
+class RecordingLogger final : public nvinfer1::ILogger {
+ public:
+  explicit RecordingLogger(nvinfer1::ILogger& user, nvinfer1::IErrorRecorder* recorder = nullptr)
+      : user_(user) {
+    set(recorder);
+  }
+  ~RecordingLogger() override { set(nullptr); }
+  RecordingLogger(const RecordingLogger&) = delete;
+  RecordingLogger& operator=(const RecordingLogger&) = delete;
+  void log(Severity severity, const nvinfer1::AsciiChar* message) override {
+    user_.log(severity, message);
+    if (recorder_ != nullptr && severity <= Severity::kERROR)
+      recorder_->reportError(nvinfer1::ErrorCode::kUNSPECIFIED_ERROR, message);
+  }
+  void set(nvinfer1::IErrorRecorder* recorder) {
+    if (recorder != nullptr) recorder->incRefCount();
+    if (recorder_ != nullptr) recorder_->decRefCount();
+    recorder_ = recorder;
+  }
+  nvinfer1::ILogger& user() const { return user_; }
+  nvinfer1::IErrorRecorder* recorder() const { return recorder_; }
+
+ private:
+  nvinfer1::ILogger& user_;
+  nvinfer1::IErrorRecorder* recorder_ = nullptr;
+};
+
 // -1 where a size is open. Throws Error for more than 8 dimensions.
 nvinfer1::Dims dims_of(const std::vector<int64_t>& shape);
 std::vector<int64_t> shape_of(const nvinfer1::Dims& dims);
@@ -50,6 +78,7 @@ class HostMemory final : public nvinfer1::IHostMemory {
   mutable std::vector<std::byte> bytes_;
 };
 
-nvinfer1::ICudaEngine* make_engine(runtime::Engine engine, nvinfer1::ILogger& logger, int threads);
+nvinfer1::ICudaEngine* make_engine(runtime::Engine engine, const RecordingLogger& logger, int threads);
+nvinfer1::IEngineInspector* make_inspector(const runtime::Engine& engine);
 
 }  // namespace octet::compat

@@ -1,6 +1,7 @@
 // Runtime, engine and execution context of NvInfer.h.
 #include <algorithm>
 #include <cstring>
+#include <map>
 #include <new>
 
 #include "base/error.h"
@@ -63,7 +64,7 @@ using runtime::TensorInfo;
 // Inputs, then outputs.
 struct Bindings {
   runtime::Engine engine;
-  ILogger& logger;
+  ILogger& logger;  // the owner's
   int threads;
 
   int32_t inputs() const { return static_cast<int32_t>(engine.inputs().size()); }
@@ -83,13 +84,16 @@ struct Bindings {
 
 class Context final : public IExecutionContext {
  public:
-  Context(const Bindings& bindings, const ICudaEngine& owner)
-      : b_(bindings),
+  Context(const Bindings& bindings, const RecordingLogger& logger, const ICudaEngine& owner)
+      : logger_(logger.user(), logger.recorder()),
+        b_{bindings.engine, logger_, bindings.threads},
         owner_(owner),
         context_(b_.engine, {b_.threads, {}}),
         addresses_(static_cast<size_t>(b_.count()), nullptr),
         shapes_(b_.engine.inputs().size()),
-        given_(shapes_.size()) {
+        given_(shapes_.size()),
+        seconds_(b_.engine.steps().size(), 0) {
+    for (const runtime::StepInfo& step : b_.engine.steps()) names_.push_back(step.name);
     for (size_t i = 0; i < shapes_.size(); ++i) {
       const auto& shape = b_.engine.inputs()[i].shape;
       shapes_[i] = shape;
@@ -109,7 +113,9 @@ class Context final : public IExecutionContext {
     return true;
   }
   bool enqueueV3(cudaStream_t) override {
-    return guarded(b_.logger, [&] { return run(addresses_); });
+    if (!guarded(b_.logger, [&] { return run(addresses_); })) return false;
+    if (consumed_ != nullptr) cudaEventRecord(consumed_);
+    return true;
   }
 
   bool setTensorAddress(const char* name, void* data) override {
@@ -209,6 +215,33 @@ class Context final : public IExecutionContext {
   const ICudaEngine& getEngine() const override { return owner_; }
   void setName(const char* name) override { name_ = name == nullptr ? "" : name; }
   const char* getName() const override { return name_.c_str(); }
+  void setProfiler(IProfiler* profiler) override { profiler_ = profiler; }
+  IProfiler* getProfiler() const override { return profiler_; }
+  void setEnqueueEmitsProfile(bool emits) override { emits_ = emits; }
+  bool getEnqueueEmitsProfile() const override { return emits_; }
+  bool reportToProfiler() const override {
+    if (profiler_ == nullptr || !timed_) return false;
+    for (size_t i = 0; i < names_.size(); ++i)
+      profiler_->reportLayerTime(names_[i].c_str(), static_cast<float>(seconds_[i] * 1e3));
+    return true;
+  }
+  bool setOutputAllocator(const char* name, IOutputAllocator* allocator) override {
+    const int32_t index = known(name, "setOutputAllocator");
+    if (index < b_.inputs()) return false;
+    allocators_[index] = allocator;
+    return true;
+  }
+  IOutputAllocator* getOutputAllocator(const char* name) const override {
+    const auto found = allocators_.find(b_.find(name));
+    return found == allocators_.end() ? nullptr : found->second;
+  }
+  bool setInputConsumedEvent(cudaEvent_t event) override {
+    consumed_ = event;
+    return true;
+  }
+  cudaEvent_t getInputConsumedEvent() const override { return consumed_; }
+  void setErrorRecorder(IErrorRecorder* recorder) override { logger_.set(recorder); }
+  IErrorRecorder* getErrorRecorder() const override { return logger_.recorder(); }
   void setDebugSync(bool sync) override { debug_ = sync; }
   bool getDebugSync() const override { return debug_; }
 
@@ -242,20 +275,43 @@ class Context final : public IExecutionContext {
     if (!allInputDimensionsSpecified())
       fail(ErrorCode::kInvalidArgument, "the dimensions of an input are open: set them before the run");
     apply();
-    for (size_t i = 0; i < addresses.size(); ++i)
-      if (addresses[i] == nullptr)
-        fail(ErrorCode::kInvalidArgument, "'{}' has no address", b_.at(static_cast<int32_t>(i))->name);
     const auto inputs = static_cast<size_t>(b_.inputs());
+    for (size_t i = 0; i < addresses.size(); ++i)
+      if (addresses[i] == nullptr && allocator(i) == nullptr)
+        fail(ErrorCode::kInvalidArgument, "'{}' has no address", b_.at(static_cast<int32_t>(i))->name);
     for (size_t i = 0; i < inputs; ++i)
       context_.set_input(i, std::span(static_cast<const std::byte*>(addresses[i]), context_.input_size(i)));
-    context_.run();
-    for (size_t o = 0; o < b_.engine.outputs().size(); ++o) {
-      const auto bytes = context_.output<std::byte>(o);
-      if (!bytes.empty()) std::memmove(addresses[inputs + o], bytes.data(), bytes.size());
+    if (profiler_ == nullptr) {
+      context_.run();
+    } else {
+      std::ranges::fill(seconds_, 0.0);
+      context_.run(seconds_);
+      timed_ = true;
+      if (emits_) reportToProfiler();
+    }
+    for (size_t i = inputs; i < addresses.size(); ++i) {
+      const auto bytes = context_.output<std::byte>(i - inputs);
+      void* address = addresses[i];
+      if (IOutputAllocator* own = allocator(i)) {
+        const char* name = b_.at(static_cast<int32_t>(i))->name.c_str();
+        address = own->reallocateOutput(name, address, std::max<size_t>(bytes.size(), 1), kAlignment);
+        if (address == nullptr)
+          fail(ErrorCode::kOutOfMemory, "the allocator of the output '{}' gave no memory for {} bytes", name,
+               bytes.size());
+        own->notifyShape(name, dims_of(context_.output_shape(i - inputs)));
+      }
+      if (!bytes.empty()) std::memmove(address, bytes.data(), bytes.size());
     }
     return true;
   }
 
+  IOutputAllocator* allocator(size_t index) const {
+    const auto found = allocators_.find(static_cast<int32_t>(index));
+    return found == allocators_.end() ? nullptr : found->second;
+  }
+
+  static constexpr uint64_t kAlignment = 256;
+  RecordingLogger logger_;
   const Bindings b_;
   const ICudaEngine& owner_;
   mutable runtime::Context context_;
@@ -266,11 +322,18 @@ class Context final : public IExecutionContext {
   int32_t profile_ = 0;
   std::string name_;
   bool debug_ = false;
+  IProfiler* profiler_ = nullptr;
+  bool emits_ = true, timed_ = false;
+  std::vector<double> seconds_;  // of each step in the last run with a profiler
+  std::vector<std::string> names_;
+  std::map<int32_t, IOutputAllocator*> allocators_;  // by binding
+  cudaEvent_t consumed_ = nullptr;
 };
 
 class Engine final : public ICudaEngine {
  public:
-  Engine(runtime::Engine engine, ILogger& logger, int threads) : b_{std::move(engine), logger, threads} {
+  Engine(runtime::Engine engine, const RecordingLogger& logger, int threads)
+      : logger_(logger.user(), logger.recorder()), b_{std::move(engine), logger_, threads} {
     for (int32_t i = 0; i < b_.count(); ++i) {
       types_.push_back(type_of(b_.at(i)->dtype));
       dims_.push_back(dims_of(b_.at(i)->shape));
@@ -332,6 +395,10 @@ class Engine final : public ICudaEngine {
     return getProfileDimensions(b_.find(name), profile, select);
   }
 
+  int32_t getNbLayers() const override { return static_cast<int32_t>(b_.engine.steps().size()); }
+  IEngineInspector* createEngineInspector() const override {
+    return guarded(b_.logger, [&] { return make_inspector(b_.engine); });
+  }
   int32_t getNbOptimizationProfiles() const override { return b_.profiles(); }
   int32_t getMaxBatchSize() const override { return 1; }  // as of every engine with an explicit batch
   std::size_t getDeviceMemorySize() const override { return 0; }
@@ -342,11 +409,14 @@ class Engine final : public ICudaEngine {
   IHostMemory* serialize() const override {
     return guarded(b_.logger, [&]() -> IHostMemory* { return new HostMemory(b_.engine.serialize()); });
   }
-  IExecutionContext* createExecutionContext() override {
-    return guarded(b_.logger, [&]() -> IExecutionContext* { return new Context(b_, *this); });
+  IExecutionContext* createExecutionContext(ExecutionContextAllocationStrategy) override {
+    return guarded(b_.logger, [&]() -> IExecutionContext* { return new Context(b_, logger_, *this); });
   }
+  void setErrorRecorder(IErrorRecorder* recorder) override { logger_.set(recorder); }
+  IErrorRecorder* getErrorRecorder() const override { return logger_.recorder(); }
 
  private:
+  mutable RecordingLogger logger_;
   Bindings b_;
   std::vector<DataType> types_;
   std::vector<Dims> dims_;
@@ -369,16 +439,18 @@ class Runtime final : public IRuntime {
     return true;
   }
   int32_t getMaxThreads() const override { return threads_; }
-  ILogger* getLogger() const override { return &logger_; }
+  ILogger* getLogger() const override { return &logger_.user(); }
+  void setErrorRecorder(IErrorRecorder* recorder) override { logger_.set(recorder); }
+  IErrorRecorder* getErrorRecorder() const override { return logger_.recorder(); }
 
  private:
-  ILogger& logger_;
+  RecordingLogger logger_;
   int32_t threads_ = 0;
 };
 
 }  // namespace
 
-ICudaEngine* make_engine(runtime::Engine engine, ILogger& logger, int threads) {
+ICudaEngine* make_engine(runtime::Engine engine, const RecordingLogger& logger, int threads) {
   return new Engine(std::move(engine), logger, threads);
 }
 

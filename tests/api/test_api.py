@@ -11,6 +11,7 @@ import os
 import pathlib
 import re
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -109,10 +110,39 @@ class Api(unittest.TestCase):
         run(self.built / "onnx_to_engine", MODEL, "ours", "int8", "/nonexistent", "classic_tensorrt_11.cache", cwd=folder)
         self.assertEqual((folder / "theirs").read_bytes(), (folder / "ours").read_bytes())
 
+    def test_deployment_program(self):
+        folder = self.fresh()
+        found, tensors = {}, []
+        for way in ("calibrator", "ranges", "mixed"):
+            lines = [line.split() for line in run(self.built / "deploy_tensorrt", MODEL, way, f"{way}.engine",
+                                                  cwd=folder).stdout.splitlines()]
+            counts = {words[0]: int(words[1]) for words in lines if words[0] not in ("output", "tensor")}
+            tensors = tensors or [words[1] for words in lines if words[0] == "tensor"]
+            found[way] = [float(words[1]) for words in lines if words[0] == "output"]
+            self.assertEqual(len(found[way]), 10)
+            self.assertAlmostEqual(sum(found[way]), 1, places=4)
+            self.assertGreater(counts["convolutions"], 6)
+            self.assertEqual(counts["int8"] + counts["float"], counts["convolutions"])
+            self.assertEqual(counts["float"], 3 if way == "mixed" else 0)
+        # Ranges by hand are a cache: its engine is the same, byte for byte.
+        step = lambda most: struct.pack(">f", struct.unpack("f", struct.pack("f", most / 127))[0]).hex()
+        cache = folder / "ranges.cache"
+        cache.write_text("TRT-8601-EntropyCalibration2\n" + f"input_1: {step(255)}\n" +
+                         "".join(f"{name}: {step(100)}\n" for name in tensors))
+        shapes = [f"--{which}Shapes=input_1:{n}x3x32x32" for which, n in (("min", 1), ("opt", 1), ("max", 4))]
+        run(OCTET, "trtexec", f"--onnx={MODEL}", "--int8", f"--calib={cache}", *shapes, "--skipInference",
+            "--saveEngine=same.engine", cwd=folder)
+        self.assertEqual((folder / "same.engine").read_bytes(), (folder / "ranges.engine").read_bytes())
+
     def test_not_offered_does_not_compile(self):
         program = "#include <NvInfer.h>\n#include <NvOnnxParser.h>\nusing namespace nvinfer1;\n"
         body = {"good": "void f(IBuilderConfig* c) { c->setFlag(BuilderFlag::kINT8); }",
                 "refit": "void f(IBuilderConfig* c) { c->setFlag(BuilderFlag::kREFIT); }",
+                "no such layer type": "int f(ILayer* l) { return l->getType() == LayerType::kLOOP_OUTPUT; }",
+                "dla": "void f(IBuilderConfig* c) { c->setDLACore(0); }",
+                "half inputs": "void f(ITensor* t) { t->setType(DataType::kHALF); }",
+                "formats": "auto f = TensorFormat::kCHW32;",
+                "own memory": "void f(ICudaEngine* e) { e->createExecutionContextWithoutDeviceMemory(); }",
                 "layers": "void f(INetworkDefinition* n, ITensor* t) { n->addShuffle(*t); }",
                 "plugins": "IPluginV2* plugin;",
                 "implicit": "void f(IExecutionContext* c, void** b) { c->execute(1, b); }"}
