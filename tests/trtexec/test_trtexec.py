@@ -210,11 +210,12 @@ class Trtexec(unittest.TestCase):
         self.assertEqual(done.returncode, 1)
         self.assertIn("the model has no tensor 'nothing'", done.stderr)
         # Every 8-bit tensor but those that the cache still has and what is pooled or resized from another, whose
-        # scale it takes.
+        # scale it takes. The engine has all layers in 8 bits, QDQ.onnx not those that TensorRT gains nothing from.
         known = {line.split(":")[0] for line in rest[1:5]}
         made = {name.decode() for name in re.findall(rb"(\w+)_QuantizeLinear", (folder / "QDQ.onnx").read_bytes())}
         told = re.findall("no scale for the tensor '(.*)'", done.stderr)
-        self.assertEqual(set(told), made - known - MOVED)
+        self.assertLessEqual(made - known - MOVED, set(told))
+        self.assertLessEqual(set(told), {line.split(":")[0] for line in rest[5:]})
         self.assertEqual(len(told), len(set(told)))
         (folder / "CACHE").write_text("\n".join([*rest[:3], "garbage"]) + "\n")
         done = self.trtexec(["--onnx=MODEL.onnx", "--int8", "--calib=CACHE"], folder)
