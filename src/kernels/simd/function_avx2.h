@@ -19,11 +19,16 @@ struct Avx2Ops {
   OCTET_FORCE_INLINE F min(F a, F b) { return _mm256_min_ps(a, b); }
   OCTET_FORCE_INLINE F max(F a, F b) { return _mm256_max_ps(a, b); }
   OCTET_FORCE_INLINE F abs(F a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
-  OCTET_FORCE_INLINE __m256i segment(F b) { return _mm256_srli_epi32(_mm256_castps_si256(b), 20); }
-  OCTET_FORCE_INLINE F lookup(const float* table, __m256i segment) {
-    const F low = _mm256_permutevar8x32_ps(_mm256_load_ps(table), segment);
-    const F high = _mm256_permutevar8x32_ps(_mm256_load_ps(table + 8), segment);
-    return _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(segment, 28)));
+  using Index = __m256i;
+  OCTET_FORCE_INLINE Index index(F t) { return _mm256_castps_si256(t); }
+  OCTET_FORCE_INLINE F lookup(const float* table, Index index) {
+    const F bit3 = _mm256_castsi256_ps(_mm256_slli_epi32(index, 28));
+    const F bit4 = _mm256_castsi256_ps(_mm256_slli_epi32(index, 27));
+    const auto eight = [&](int part) __attribute__((always_inline)) {
+      return _mm256_permutevar8x32_ps(_mm256_load_ps(table + 8 * part), index);
+    };
+    return _mm256_blendv_ps(_mm256_blendv_ps(eight(0), eight(1), bit3),
+                            _mm256_blendv_ps(eight(2), eight(3), bit3), bit4);
   }
   OCTET_FORCE_INLINE F exponent(F t) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(t), 23));

@@ -19,9 +19,10 @@ struct Avx512Ops {
   OCTET_FORCE_INLINE F min(F a, F b) { return _mm512_min_ps(a, b); }
   OCTET_FORCE_INLINE F max(F a, F b) { return _mm512_max_ps(a, b); }
   OCTET_FORCE_INLINE F abs(F a) { return _mm512_abs_ps(a); }
-  OCTET_FORCE_INLINE __m512i segment(F b) { return _mm512_srli_epi32(_mm512_castps_si512(b), 20); }
-  OCTET_FORCE_INLINE F lookup(const float* table, __m512i segment) {
-    return _mm512_permutexvar_ps(segment, _mm512_load_ps(table));
+  using Index = __m512i;
+  OCTET_FORCE_INLINE Index index(F t) { return _mm512_castps_si512(t); }
+  OCTET_FORCE_INLINE F lookup(const float* table, Index index) {
+    return _mm512_permutex2var_ps(_mm512_load_ps(table), index, _mm512_load_ps(table + 16));
   }
   OCTET_FORCE_INLINE F exponent(F t) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(t), 23));

@@ -20,8 +20,9 @@ struct ScalarOps {
   OCTET_FORCE_INLINE F min(F a, F b) { return a < b ? a : b; }
   OCTET_FORCE_INLINE F max(F a, F b) { return a > b ? a : b; }
   OCTET_FORCE_INLINE F abs(F a) { return __builtin_fabsf(a); }
-  OCTET_FORCE_INLINE uint32_t segment(F b) { return (__builtin_bit_cast(uint32_t, b) >> 20) & 15; }
-  OCTET_FORCE_INLINE F lookup(const float* table, uint32_t segment) { return table[segment]; }
+  using Index = uint32_t;
+  OCTET_FORCE_INLINE Index index(F t) { return __builtin_bit_cast(uint32_t, t); }
+  OCTET_FORCE_INLINE F lookup(const float* table, Index index) { return table[index & 31]; }
   OCTET_FORCE_INLINE F exponent(F t) {
     return __builtin_bit_cast(float, __builtin_bit_cast(uint32_t, t) << 23);
   }
