@@ -108,30 +108,6 @@ void multiply(const Rows& x, int64_t k, const int8_t* weights, int64_t block_byt
   memory_barrier();
 }
 
-template <int P, int B>
-void store_pixels(const Channels& channels, const Target& target, const int32_t* sums) {
-  __m512i acc[P][B];
-  for (int p = 0; p < P; ++p)
-    for (int j = 0; j < B; ++j) acc[p][j] = _mm512_load_si512(sums + (p * B + j) * 16);
-  store_u8<P, B>(channels, target, acc);
-}
-
-template <int B>
-void store_bytes(const Channels& channels, Target target, const int32_t* sums, int64_t count) {
-  constexpr int kStep = 4;
-  const auto advance = [&](int64_t pixels) {
-    target.bytes += pixels * target.stride;
-    if (target.residual != nullptr) target.residual += pixels * target.residual_stride;
-    sums += pixels * B * 16;
-  };
-  int64_t p = 0;
-  for (; p + kStep <= count; p += kStep, advance(kStep)) store_pixels<kStep, B>(channels, target, sums);
-  for (; p < count; ++p, advance(1)) store_pixels<1, B>(channels, target, sums);
-}
-
-constexpr decltype(&store_bytes<1>) kStore[] = {store_bytes<1>, store_bytes<2>, store_bytes<3>,
-                                                store_bytes<4>};
-
 // `count` pixels for one tile of output channels.
 void run_tile(const ConvCall& call, const ConvPlan& plan, const Rows& x, int64_t index, int64_t pixel,
               int64_t count) {
@@ -153,6 +129,7 @@ void run_tile(const ConvCall& call, const ConvPlan& plan, const Rows& x, int64_t
   if (e.residual_scale != nullptr)
     target.residual = call.residual + pixel * call.residual_pixel_stride + channel;
   load_channels(call, channel, target.mask, channels);
+  target.bounded = bounded(call, channels);
 
   alignas(64) int32_t sums[kPixels * kTileChannels];
   const auto* weights = reinterpret_cast<const int8_t*>(call.weights) + block * plan.packed.block_bytes;
@@ -163,10 +140,7 @@ void run_tile(const ConvCall& call, const ConvPlan& plan, const Rows& x, int64_t
   for (int64_t j = 0; j < blocks; j += 2)
     (j + 1 < blocks ? two : one)(x, k, weights + j * plan.packed.block_bytes, plan.packed.block_bytes,
                                  channels.init + 16 * j, sums + 16 * j, blocks * 16);
-  if (call.float_output || e.function != Function::kNone || !bounded(call, channels))
-    finish_tile(call, channels, target, sums, static_cast<int>(count), static_cast<int>(blocks));
-  else
-    kStore[blocks - 1](channels, target, sums, count);
+  finish_tile(call, channels, target, sums, static_cast<int>(count), static_cast<int>(blocks));
 }
 
 bool supports(const ConvShape& s) {

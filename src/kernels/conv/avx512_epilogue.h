@@ -33,8 +33,9 @@ struct Target {
   int64_t stride = 0;        // elements
   const uint8_t* residual = nullptr;
   int64_t residual_stride = 0;
-  __mmask64 mask = 0;  // channels that exist
-  bool full = false;   // all of them
+  __mmask64 mask = 0;    // channels that exist
+  bool full = false;     // all of them
+  bool bounded = false;  // see bounded()
   uint8_t low = 0, high = 255;
 };
 
@@ -61,14 +62,21 @@ inline void load_channels(const ConvCall& call, int64_t channel, __mmask64 mask,
   if (e.residual_scale != nullptr) copy(e.residual_scale, c.residual_scale);
 }
 
-// Whether no sum can bring a value of a u8 epilogue without a function near the limits of int32: (|scale| *
-// 2^31 + |bias|) + |residual_scale| * 255 below 2^30. False for infinities and NaN.
+// Whether no sum can bring a value of a u8 epilogue near the limits of int32: (|scale| * 2^31 + |bias|) +
+// |residual_scale| * 255 below 2^30, with a function that is_contained() |out_scale| times as much, and
+// |out_zero|. False for infinities and NaN.
 inline bool bounded(const ConvCall& call, const Channels& c) {
+  const Epilogue& e = call.epilogue;
+  const bool curve = is_contained(e.function);
+  if (e.function != Function::kNone && (!curve || call.float_output)) return false;
   __mmask16 inside = 0xffff;
   for (int i = 0; i < kTileChannels; i += 16) {
     __m512 v = _mm512_mul_ps(_mm512_abs_ps(_mm512_load_ps(c.scale + i)), _mm512_set1_ps(0x1p31f));
     v = _mm512_add_ps(v, _mm512_abs_ps(_mm512_load_ps(c.bias + i)));
-    if (call.epilogue.residual_scale != nullptr)
+    if (curve)
+      v = _mm512_fmadd_ps(_mm512_add_ps(v, _mm512_set1_ps(1)), _mm512_abs_ps(_mm512_load_ps(c.out_scale + i)),
+                          _mm512_abs_ps(_mm512_load_ps(c.out_zero + i)));
+    if (e.residual_scale != nullptr)
       v = _mm512_fmadd_ps(_mm512_abs_ps(_mm512_load_ps(c.residual_scale + i)), _mm512_set1_ps(255), v);
     inside &= _mm512_cmp_ps_mask(v, _mm512_set1_ps(0x1p30f), _CMP_LT_OQ);
   }
@@ -77,11 +85,6 @@ inline bool bounded(const ConvCall& call, const Channels& c) {
 
 inline __m512 load_residual(const uint8_t* p) {
   return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
-}
-
-// Rounded, limited above; below int16 and NaN come out negative, which packing and `low` finish.
-inline __m512i round_limited(__m512 v, __m512 high) {
-  return _mm512_cvtps_epi32(_mm512_min_ps(high, v));
 }
 
 // Four vectors of 16 int32 to 64 u8 in order, at least `low`.
@@ -110,44 +113,58 @@ inline __attribute__((always_inline)) void finish(const Channels& c, const Targe
   }
 }
 
-// The u8 epilogue without a function, for channels that are bounded(): no value leaves int32. Four vectors
-// are packed at a time: of one pixel (64 and 48 channels), two (32) or four (16).
+// Four vectors are packed at a time: of one pixel (64 and 48 channels), two (32) or four (16).
+template <int B>
+constexpr int kStep = B == 3 ? 3 : 4;
+
+// Saturates and writes the vectors of up to kStep<B> / B pixels, `count` of which exist; returns where the
+// next pixel goes.
+template <int B>
+inline __attribute__((always_inline)) uint8_t* store_group(const Target& t, uint8_t* out,
+                                                           const __m512i (&v)[4], int count, __m512i low,
+                                                           __m512i high) {
+  const __m512i bytes = _mm512_min_epu8(pack_u8(v[0], v[1], v[2], v[3], low), high);
+  if constexpr (B >= 3) {
+    if (B == 4 && t.full)
+      _mm512_storeu_si512(out, bytes);
+    else
+      _mm512_mask_storeu_epi8(out, t.mask, bytes);
+    return out + t.stride;
+  }
+  const __m256i half = _mm512_extracti64x4_epi64(bytes, 1);
+  const __m128i parts[4] = {_mm512_castsi512_si128(bytes), _mm512_extracti32x4_epi32(bytes, 1),
+                            _mm256_castsi256_si128(half), _mm512_extracti32x4_epi32(bytes, 3)};
+  for (int n = 0; n < kStep<B> / B && n < count; ++n, out += t.stride) {
+    if constexpr (B == 2) {
+      const __m256i pixel = n == 0 ? _mm512_castsi512_si256(bytes) : half;
+      if (t.full)
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), pixel);
+      else
+        _mm256_mask_storeu_epi8(out, static_cast<__mmask32>(t.mask), pixel);
+    } else {
+      if (t.full)
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(out), parts[n]);
+      else
+        _mm_mask_storeu_epi8(out, static_cast<__mmask16>(t.mask), parts[n]);
+    }
+  }
+  return out;
+}
+
+// The u8 epilogue without a function, for channels that are bounded(): no value leaves int32.
 template <int P, int B, bool kResidual>
 inline __attribute__((always_inline)) void store_u8(const Channels& c, const Target t, __m512i (&acc)[P][B]) {
-  constexpr int kStep = B == 3 ? 3 : 4, kPixels = kStep / B;
   const __m512i low = _mm512_set1_epi8(static_cast<char>(t.low)),
                 high = _mm512_set1_epi8(static_cast<char>(t.high));
   finish<P, B, kResidual>(c, t, acc);
   uint8_t* out = t.bytes;
 #pragma GCC unroll 32
-  for (int i = 0; i < P * B; i += kStep) {
+  for (int i = 0; i < P * B; i += kStep<B>) {
     __m512i v[4];
 #pragma GCC unroll 4
     for (int n = 0; n < 4; ++n)
-      v[n] = n < kStep && i + n < P * B ? acc[(i + n) / B][(i + n) % B] : _mm512_setzero_si512();
-    const __m512i bytes = _mm512_min_epu8(pack_u8(v[0], v[1], v[2], v[3], low), high);
-    const __m256i half = _mm512_extracti64x4_epi64(bytes, 1);
-    const __m128i parts[4] = {_mm512_castsi512_si128(bytes), _mm512_extracti32x4_epi32(bytes, 1),
-                              _mm256_castsi256_si128(half), _mm512_extracti32x4_epi32(bytes, 3)};
-    for (int n = 0; n < kPixels && i / B + n < P; ++n, out += t.stride) {
-      if constexpr (B >= 3) {
-        if (B == 4 && t.full)
-          _mm512_storeu_si512(out, bytes);
-        else
-          _mm512_mask_storeu_epi8(out, t.mask, bytes);
-      } else if constexpr (B == 2) {
-        const __m256i pixel = n == 0 ? _mm512_castsi512_si256(bytes) : half;
-        if (t.full)
-          _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), pixel);
-        else
-          _mm256_mask_storeu_epi8(out, static_cast<__mmask32>(t.mask), pixel);
-      } else {
-        if (t.full)
-          _mm_storeu_si128(reinterpret_cast<__m128i*>(out), parts[n]);
-        else
-          _mm_mask_storeu_epi8(out, static_cast<__mmask16>(t.mask), parts[n]);
-      }
-    }
+      v[n] = n < kStep<B> && i + n < P * B ? acc[(i + n) / B][(i + n) % B] : _mm512_setzero_si512();
+    out = store_group<B>(t, out, v, P - i / B, low, high);
   }
 }
 
@@ -157,41 +174,70 @@ inline __attribute__((always_inline)) void store_u8(const Channels& c, const Tar
   return t.residual != nullptr ? store_u8<P, B, true>(c, t, acc) : store_u8<P, B, false>(c, t, acc);
 }
 
-// Sums of one block of a tile: of pixel p at `sums` + p * stride.
-struct BlockSums {
-  const int32_t* sums;
-  int64_t stride;
-};
-
-inline __m512 scaled(const Channels& c, int j, const BlockSums& a, int p) {
-  const __m512 sum = _mm512_cvtepi32_ps(_mm512_load_si512(a.sums + p * a.stride));
-  return _mm512_fmadd_ps(sum, _mm512_load_ps(c.scale + 16 * j), _mm512_load_ps(c.bias + 16 * j));
+// `sums` is [pixels][B][16]. A group of four vectors at once hides the latencies of the function. kPlain: the
+// target is bounded and has no residual.
+template <Function F, int B, bool kPlain>
+__attribute__((noinline)) void finish_bytes(const Epilogue& epilogue, const Channels& c, const Target& target,
+                                            const int32_t* sums, int pixels) {
+  const Epilogue e = epilogue;
+  const Target t = target;
+  const __m512 limit = _mm512_set1_ps(t.high);
+  const __m512i low = _mm512_set1_epi8(static_cast<char>(t.low)),
+                high = _mm512_set1_epi8(static_cast<char>(t.high));
+  uint8_t* out = t.bytes;
+  for (int p = 0; p < pixels; p += kStep<B> / B) {
+    __m512 v[kStep<B>];
+#pragma GCC unroll 4
+    for (int n = 0; n < kStep<B>; ++n) {
+      const int pixel = p + n / B < pixels ? p + n / B : p;  // those behind the last are not stored
+      v[n] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_load_si512(sums + (pixel * B + n % B) * 16)),
+                             _mm512_load_ps(c.scale + n % B * 16), _mm512_load_ps(c.bias + n % B * 16));
+    }
+    if constexpr (F != Function::kNone) {
+      evaluate_byte_functions(F, e.alpha, e.beta, v);
+#pragma GCC unroll 4
+      for (int n = 0; n < kStep<B>; ++n)
+        v[n] = _mm512_fmadd_ps(v[n], _mm512_load_ps(c.out_scale + n % B * 16),
+                               _mm512_load_ps(c.out_zero + n % B * 16));
+    }
+    if (!kPlain && t.residual != nullptr) {
+#pragma GCC unroll 4
+      for (int n = 0; n < kStep<B>; ++n) {
+        const int pixel = p + n / B < pixels ? p + n / B : p;
+        v[n] = _mm512_fmadd_ps(load_residual(t.residual + pixel * t.residual_stride + n % B * 16),
+                               _mm512_load_ps(c.residual_scale + n % B * 16), v[n]);
+      }
+    }
+    __m512i rounded[4] = {_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(),
+                          _mm512_setzero_si512()};
+#pragma GCC unroll 4
+    for (int n = 0; n < kStep<B>; ++n)  // NaN and what is below every int32 become INT32_MIN, then `low`
+      rounded[n] = _mm512_cvtps_epi32(kPlain ? v[n] : _mm512_min_ps(limit, v[n]));
+    out = store_group<B>(t, out, rounded, pixels - p, low, high);
+  }
 }
 
-// Bytes of kCount pixels from pixel p on in block j: several at once hide the latencies of the function.
-template <Function F, int kCount>
-inline void finish_pixels(const Epilogue& e, const Channels& c, const Target& t, const BlockSums& sums, int j,
-                          int p) {
-  const auto mask = static_cast<__mmask16>(t.mask >> (16 * j));
-  const __m512 high = _mm512_set1_ps(t.high);
-  __m512 v[kCount];
-#pragma GCC unroll 4
-  for (int i = 0; i < kCount; ++i) v[i] = scaled(c, j, sums, p + i);
-  if constexpr (F != Function::kNone) {
-    evaluate_byte_functions(F, e.alpha, e.beta, v);
-#pragma GCC unroll 4
-    for (int i = 0; i < kCount; ++i)
-      v[i] = _mm512_fmadd_ps(v[i], _mm512_load_ps(c.out_scale + 16 * j), _mm512_load_ps(c.out_zero + 16 * j));
-  }
-  if (t.residual != nullptr)
-    for (int i = 0; i < kCount; ++i)
-      v[i] = _mm512_fmadd_ps(load_residual(t.residual + (p + i) * t.residual_stride + 16 * j),
-                             _mm512_load_ps(c.residual_scale + 16 * j), v[i]);
-  const __m512i low = _mm512_set1_epi32(t.low);
-#pragma GCC unroll 4
-  for (int i = 0; i < kCount; ++i) {
-    const __m512i rounded = _mm512_max_epi32(round_limited(v[i], high), low);
-    _mm512_mask_cvtepi32_storeu_epi8(t.bytes + (p + i) * t.stride + 16 * j, mask, rounded);
+template <Function F, int B>
+void finish_bytes(const ConvCall& call, const Channels& c, const Target& t, const int32_t* sums, int pixels) {
+  if constexpr (F == Function::kNone || is_contained(F))
+    if (t.bounded && t.residual == nullptr)
+      return finish_bytes<F, B, true>(call.epilogue, c, t, sums, pixels);
+  finish_bytes<F, B, false>(call.epilogue, c, t, sums, pixels);
+}
+
+// The same with float results.
+template <Function F>
+void finish_floats(const ConvCall& call, const Channels& c, const Target& t, const int32_t* sums, int pixels,
+                   int blocks) {
+  const Epilogue& e = call.epilogue;
+  for (int p = 0; p < pixels; ++p) {
+    float* out = reinterpret_cast<float*>(t.bytes) + p * t.stride;
+    for (int j = 0; j < blocks; ++j, sums += 16) {
+      const __m512 v = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_load_si512(sums)),
+                                       _mm512_load_ps(c.scale + 16 * j), _mm512_load_ps(c.bias + 16 * j));
+      _mm512_mask_storeu_ps(out + 16 * j, static_cast<__mmask16>(t.mask >> (16 * j)),
+                            evaluate_function(F, e.alpha, e.beta, v));
+    }
   }
 }
 
@@ -199,25 +245,11 @@ inline void finish_pixels(const Epilogue& e, const Channels& c, const Target& t,
 template <Function F>
 void finish_function(const ConvCall& call, const Channels& c, const Target& t, const int32_t* accumulators,
                      int pixels, int blocks) {
-  const Epilogue& e = call.epilogue;
-  for (int j = 0; j < blocks; ++j) {
-    const BlockSums sums{accumulators + 16 * j, int64_t{16} * blocks};
-    int p = 0;
-    if (!call.float_output) {
-      for (; p + 4 <= pixels; p += 4) finish_pixels<F, 4>(e, c, t, sums, j, p);
-      if (p + 2 <= pixels) {
-        finish_pixels<F, 2>(e, c, t, sums, j, p);
-        p += 2;
-      }
-      if (p < pixels) finish_pixels<F, 1>(e, c, t, sums, j, p);
-      continue;
-    }
-    for (; p < pixels; ++p) {
-      float* out = reinterpret_cast<float*>(t.bytes) + p * t.stride + 16 * j;
-      _mm512_mask_storeu_ps(out, static_cast<__mmask16>(t.mask >> (16 * j)),
-                            evaluate_function(F, e.alpha, e.beta, scaled(c, j, sums, p)));
-    }
-  }
+  if (call.float_output) return finish_floats<F>(call, c, t, accumulators, pixels, blocks);
+  if (blocks == 4) return finish_bytes<F, 4>(call, c, t, accumulators, pixels);
+  if (blocks == 3) return finish_bytes<F, 3>(call, c, t, accumulators, pixels);
+  if (blocks == 2) return finish_bytes<F, 2>(call, c, t, accumulators, pixels);
+  finish_bytes<F, 1>(call, c, t, accumulators, pixels);
 }
 
 // The general epilogue, for functions and float output.

@@ -108,7 +108,8 @@ void run_tile(const ConvCall& call, const ConvPlan& plan, const Taps& taps, int6
   TileArgs a;
   a.target.mask = first_lanes(width);
   load_channels(call, channel, a.target.mask, channels);
-  const bool general = call.float_output || e.function != Function::kNone || !bounded(call, channels);
+  a.target.bounded = bounded(call, channels);
+  const bool general = call.float_output || e.function != Function::kNone || !a.target.bounded;
   alignas(64) int32_t accumulators[28 * 16];
   a.pointer_stride = plan.block_pixels;
   a.silent = taps.silent;

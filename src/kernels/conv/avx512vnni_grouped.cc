@@ -84,7 +84,8 @@ void run_vector(const ConvCall& call, const ConvPlan& plan, const Taps& taps, in
   TileArgs a;
   a.target.mask = first_lanes(call.shape.out_c - channel) & 0xffff;
   load_channels(call, channel, a.target.mask, channels);
-  const bool general = call.float_output || e.function != Function::kNone || !bounded(call, channels);
+  a.target.bounded = bounded(call, channels);
+  const bool general = call.float_output || e.function != Function::kNone || !a.target.bounded;
   alignas(64) int32_t accumulators[kPixels * 16];
   a.pointer_stride = plan.block_pixels;
   a.taps = plan.runs;

@@ -131,8 +131,8 @@ void run_block(Block& b, const DepthwisePiece& piece) {
   load_block(b, kSegments);
   load_pad_column<kSegments>(b);
   if (m.kind == Method::k5x5) fold_row4(b, m.stride);
-  const bool fused = m.kind != Method::kAny && call.epilogue.function == Function::kNone &&
-                     call.epilogue.residual_scale == nullptr && !call.float_output && fits_int32(b);
+  b.in_range = call.epilogue.residual_scale == nullptr && !call.float_output && fits_int32(b);
+  const bool fused = m.kind != Method::kAny && call.epilogue.function == Function::kNone && b.in_range;
   const RowFunction row = fused ? choose_row<kSegments, true>(m) : choose_row<kSegments, false>(m);
   const int64_t chunk = fused && m.kind == Method::k3x3 ? s.out_w : m.kind == Method::kAny ? kTile : kChunk;
   for (int64_t y = piece.row_begin; y < piece.row_end; y += kSegments) {

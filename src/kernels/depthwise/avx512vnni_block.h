@@ -54,6 +54,7 @@ struct Block {
   uint8_t* out[4];  // output pixel x = 0 of each segment, at the block's first channel
   const uint8_t* residual[4];
   int64_t first_x;  // of `sums`
+  bool in_range;    // fits_int32(), and bytes without a residual are asked for
 };
 
 using Sums = __m512i[4];
@@ -235,16 +236,22 @@ OCTET_FORCE_INLINE __m512 scaled(const Block& b, __m512i acc, int g) {
                          load_ps(constant(b, kBias, g)));
 }
 
-// Whether no sum of the block's channels, scaled, can leave int32 (false where a constant is not finite).
+// Whether no value of the block's channels that is rounded to bytes, without a residual and without a
+// function or with one that is_contained(), can leave int32 (false where a constant is not finite).
 bool fits_int32(const Block& b) {
   const ConvShape& s = b.call->shape;
+  const bool curve = is_contained(b.call->epilogue.function);
   const __m512 products = _mm512_set1_ps(255.0f * 128.0f * static_cast<float>(s.kernel_h * s.kernel_w));
   __mmask16 fits = 0xffff;
   for (int g = 0; g < 4; ++g) {
     const __m512 init = _mm512_cvtepi32_ps(load(constant(b, kInit, g)));
     const __m512 sum = _mm512_add_ps(products, _mm512_abs_ps(init));
     const __m512 scale = _mm512_abs_ps(load_ps(constant(b, kScale, g)));
-    const __m512 v = _mm512_fmadd_ps(sum, scale, _mm512_abs_ps(load_ps(constant(b, kBias, g))));
+    __m512 v = _mm512_fmadd_ps(sum, scale, _mm512_abs_ps(load_ps(constant(b, kBias, g))));
+    if (curve)
+      v = _mm512_fmadd_ps(_mm512_add_ps(v, _mm512_set1_ps(1)),
+                          _mm512_abs_ps(load_ps(constant(b, kOutScale, g))),
+                          _mm512_abs_ps(load_ps(constant(b, kOutZero, g))));
     fits &= _mm512_cmp_ps_mask(v, _mm512_set1_ps(1e9f), _CMP_LT_OQ);
   }
   return fits == 0xffff;
@@ -302,19 +309,32 @@ OCTET_FORCE_INLINE void finish_row(const Block& block, int64_t x_end, Function f
   }
 }
 
+// The same for bytes without a residual, in a block that fits_int32().
+template <int kSegments, Function kFunction>
+__attribute__((noinline)) void finish_curve(const Block& block, int64_t x_end) {
+  const Block b = block;
+  const Epilogue e = b.call->epilogue;
+  const Limits limit = limits(b);
+  for (int64_t x = b.first_x; x < x_end; ++x) {
+    const std::byte* sums = b.sums + (x - b.first_x) * kPixel;
+    __m512 v[4];
+    for_groups([&](int g) __attribute__((always_inline)) { v[g] = scaled(b, load(sums + g * kVector), g); });
+    evaluate_byte_functions(kFunction, e.alpha, e.beta, v);
+    for_groups([&](int g) __attribute__((always_inline)) {
+      v[g] = _mm512_fmadd_ps(v[g], load_ps(constant(b, kOutScale, g)), load_ps(constant(b, kOutZero, g)));
+    });
+    store_u8<kSegments>(b, x, pack_u8(v, limit));
+  }
+}
+
 template <int kSegments>
 void finish_row(const Block& b, int64_t x_end) {
   const Function function = b.call->epilogue.function;
-  switch (function) {
-    case Function::kNone:
-      return finish_row<kSegments>(b, x_end, Function::kNone);
-    case Function::kSilu:
-      return finish_row<kSegments>(b, x_end, Function::kSilu);
-    case Function::kHardSwish:
-      return finish_row<kSegments>(b, x_end, Function::kHardSwish);
-    default:
-      return finish_row<kSegments>(b, x_end, function);
-  }
+  if (b.in_range && function == Function::kSilu) return finish_curve<kSegments, Function::kSilu>(b, x_end);
+  if (b.in_range && function == Function::kHardSwish)
+    return finish_curve<kSegments, Function::kHardSwish>(b, x_end);
+  if (function == Function::kNone) return finish_row<kSegments>(b, x_end, Function::kNone);
+  return finish_row<kSegments>(b, x_end, function);
 }
 
 }  // namespace
