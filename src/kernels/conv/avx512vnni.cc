@@ -15,6 +15,8 @@ namespace {
 
 constexpr ConvTiles kTiles = {4, {28, 14, 9, 6}};
 
+constexpr int kAheadVectors = 16;  // accumulators of tiles that fetch ahead
+
 struct TileArgs {
   const uint8_t* const* pointers;  // of the first pixel in the first run
   int64_t pointer_stride;
@@ -23,6 +25,8 @@ struct TileArgs {
   int64_t offset;  // of the group's first channel
   const int8_t* weights;
   int64_t block_bytes;
+  const int8_t* ahead;  // weights of the next tile: fetched with the steps of K, `ahead_step` bytes each
+  int64_t ahead_step;
   const Channels* channels;
   Target target;
   int32_t* accumulators;  // [pixels][blocks * 16], or null: the tile stores bytes
@@ -37,7 +41,8 @@ inline __attribute__((always_inline)) __m512i broadcast(const uint8_t* p) {
 template <int P, int B>
 inline __attribute__((always_inline)) void multiply(const TileArgs& a, __m512i (&acc)[P][B]) {
   constexpr int kHeld = 9;  // pointers in registers
-  const int8_t* w = a.weights;
+  const int8_t *w = a.weights, *ahead = a.ahead;
+  const int64_t ahead_step = a.ahead_step;
   const int64_t first = a.offset, last = a.offset + a.run_bytes;
   const uint8_t* const* pointers = a.pointers;
   for (int64_t run = a.runs; run > 0; --run, pointers += a.pointer_stride) {
@@ -51,6 +56,10 @@ inline __attribute__((always_inline)) void multiply(const TileArgs& a, __m512i (
 #pragma GCC unroll 1
     for (int64_t k = first; k < last; k += 4, w += 64) {
       asm("" : "+r"(pointers), "+r"(k));  // GCC copies pointers to the stack and steps each of them otherwise
+      if constexpr (P * B >= kAheadVectors) {
+        _mm_prefetch(ahead, _MM_HINT_T0);
+        ahead += ahead_step;
+      }
       __m512i weights[B];
 #pragma GCC unroll 4
       for (int j = 0; j < B; ++j) weights[j] = _mm512_load_si512(w + j * a.block_bytes);
@@ -130,7 +139,11 @@ void run_tile(const ConvCall& call, const ConvPlan& plan, const Taps& taps, int6
   const int64_t most = kTiles.pixels[blocks - 1];
   const int64_t tiles = (count + most - 1) / most;
   const int64_t element = call.float_output ? 4 : 1;
+  // The first block of pixels meets weights that are not in L2 yet.
+  const int64_t steps = plan.packed.k4 * tiles, bytes = pixel == 0 ? blocks * plan.packed.block_bytes : 0;
+  a.ahead_step = (bytes + steps - 1) / steps;
   for (int64_t i = 0, p = 0; i < tiles; ++i) {
+    a.ahead = a.weights + bytes + i * plan.packed.k4 * a.ahead_step;
     const int64_t n = count / tiles + (i < count % tiles ? 1 : 0);
     a.pointers = taps.pointers + p;
     a.target.bytes =
