@@ -36,7 +36,8 @@ void softmax_row(const float* x, float* y, int64_t n, ExpKernel exp, bool logari
   for (int64_t i = 0; i < n; ++i) y[i] /= total;
 }
 
-constexpr int64_t kColumns = 64;  // of a block that stays in the first cache
+constexpr int64_t kColumns = 64;   // of a block that stays in the first cache
+constexpr int64_t kShortRow = 16;  // elements
 
 // The rows of `n` elements that lie `stride` apart, for `width` <= kColumns rows side by side: the same sums
 // in the same order as softmax_row.
@@ -69,6 +70,19 @@ void softmax_columns(const float* x, float* y, int64_t n, int64_t stride, int64_
   }
 }
 
+// Many short rows one behind the other, as columns: a row alone would leave most of a vector unused.
+void softmax_short_rows(const float* x, float* y, int64_t rows, int64_t n, ExpKernel exp, bool logarithm) {
+  float in[kShortRow * kColumns], out[kShortRow * kColumns];
+  for (int64_t first = 0; first < rows; first += kColumns) {
+    const int64_t width = std::min(kColumns, rows - first), at = first * n;
+    for (int64_t c = 0; c < width; ++c)
+      for (int64_t i = 0; i < n; ++i) in[i * kColumns + c] = x[at + c * n + i];
+    softmax_columns(in, out, n, kColumns, width, exp, logarithm);
+    for (int64_t c = 0; c < width; ++c)
+      for (int64_t i = 0; i < n; ++i) y[at + c * n + i] = out[i * kColumns + c];
+  }
+}
+
 void softmax(const Attributes& attributes, Inputs inputs, Outputs outputs, bool logarithm) {
   expect_arity(inputs, 1, 1, outputs);
   const Tensor& x = inputs[0];
@@ -90,6 +104,8 @@ void softmax(const Attributes& attributes, Inputs inputs, Outputs outputs, bool 
   const int64_t inner = x.rank() == 0 ? 1 : product(x.shape(), axis + 1, x.rank());
   const ExpKernel exp = choose_exp(current_isa());
   std::vector<float> buffer(static_cast<size_t>(n));
+  if (inner == 1 && n <= kShortRow)
+    return softmax_short_rows(data<float>(x), data<float>(y), outer, n, exp, logarithm);
   if (inner == 1) {
     for (int64_t o = 0; o < outer; ++o)
       softmax_row(data<float>(x) + o * n, data<float>(y) + o * n, n, exp, logarithm, buffer);

@@ -119,6 +119,13 @@ BroadcastPlan plan_broadcast(const Shape& shape, std::span<const Tensor* const> 
 
 namespace {
 
+// Rows of kLength elements.
+template <int kLength, typename T>
+void copy_short_rows(const T* source, int64_t source_step, T* target, int64_t target_step, int64_t rows) {
+  for (int64_t i = 0; i < rows; ++i)
+    std::memcpy(target + i * target_step, source + i * source_step, kLength * sizeof(T));
+}
+
 template <typename T>
 void copy_rows(const Shape& dims, const T* source, const Shape& ss, T* target, const Shape& ts, size_t d) {
   const int64_t n = dims[d];
@@ -130,6 +137,18 @@ void copy_rows(const Shape& dims, const T* source, const Shape& ss, T* target, c
     else
       for (int64_t i = 0; i < n; ++i) target[i * ts[d]] = source[i * ss[d]];
     return;
+  }
+  if (d + 2 == dims.size() && ss[d + 1] == 1 && ts[d + 1] == 1) {
+    switch (dims[d + 1]) {
+      case 2:
+        return copy_short_rows<2>(source, ss[d], target, ts[d], n);
+      case 3:
+        return copy_short_rows<3>(source, ss[d], target, ts[d], n);
+      case 4:
+        return copy_short_rows<4>(source, ss[d], target, ts[d], n);
+      default:
+        break;
+    }
   }
   if (d + 2 == dims.size() && ss[d] == 1 &&
       ss[d + 1] != 1) {  // a transposition: in tiles that stay in the cache

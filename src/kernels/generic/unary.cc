@@ -132,6 +132,15 @@ void run_softsign(const Attributes&, Inputs inputs, Outputs outputs) {
 }
 
 void run_exp(const Attributes&, Inputs inputs, Outputs outputs) {
+  if (inputs.size() == 1 && inputs[0].dtype() == DType::kFloat32) {
+    expect_map(inputs, outputs);
+    const float* x = data<float>(inputs[0]);
+    float* y = data<float>(outputs[0]);
+    choose_exp(current_isa())(x, y, inputs[0].count());
+    for (int64_t i = 0; i < inputs[0].count(); ++i)
+      if (!(std::fabs(x[i]) <= kExpLimit)) y[i] = exp_full(x[i]);
+    return;
+  }
   map_float(inputs, outputs, exp_full, [](double x) { return std::exp(x); });
 }
 
