@@ -1,0 +1,44 @@
+"""The ways to quantize that the table of accuracy has, in its order.
+
+Ours are words for `octet quantize`; peers' are names that peers.py knows. A way runs in "octet" (built, and run on our engine) or in
+"onnxruntime" (the file as it is)."""
+
+import dataclasses
+
+METHODS = ("minmax", "moving-average", "percentile", "entropy", "mse", "admm", "aciq", "output")
+
+
+@dataclasses.dataclass(frozen=True)
+class Way:
+    name: str
+    words: tuple = ()
+    runs_in: str = "octet"
+    data: bool = True  # images are given
+    peer: bool = False
+    bytes_in: bool = False
+    about: str = ""
+
+
+OURS = (
+    Way("fast", ("--effort", "fast")),
+    Way("default"),
+    Way("best", ("--effort", "best")),
+    Way("data-free", data=False),
+    Way("input bytes", ("--input-bytes",), bytes_in=True),
+    Way("4-bit weights", ("--weights", "int4")),
+    Way("4-bit weights, best", ("--weights", "int4", "--effort", "best")),
+    Way("weights per tensor", ("--weights-per-tensor",)),
+    Way("weights per tensor, neither equalized nor corrected",
+        ("--weights-per-tensor", "--skip", "equalization,absorption,bias-correction,gptq,refit")),
+    *(Way(f"fast, {m}", ("--effort", "fast", "--method", m)) for m in METHODS if m != "mse"),
+    *(Way(f"target {t}{', ' + e if e != 'default' else ''}", ("--target", t, "--effort", e), "onnxruntime")
+      for t in ("tensorrt", "onnxruntime") for e in ("fast", "default", "best")),
+    Way("target tensorrt, fast, entropy", ("--target", "tensorrt", "--effort", "fast", "--method", "entropy"), "onnxruntime"),
+)
+
+# All with weights in int8 per channel; the activations' type in the name.
+PEERS = tuple(Way(name, runs_in="onnxruntime", peer=True) for name in (
+    "onnxruntime minmax u8", "onnxruntime minmax s8", "onnxruntime percentile u8", "onnxruntime entropy u8",
+    "nncf", "nncf mixed", "nncf accurate bias"))
+
+WAYS = {way.name: way for way in (*OURS, *PEERS)}
