@@ -31,6 +31,19 @@ def batches(count=4, size=4, name="input_1", seed=0):
         yield {name: random.integers(0, 256, (size, 3, 32, 32)).astype(np.float32)}
 
 
+class Wheel(unittest.TestCase):
+
+    def test_holds_every_module_and_its_types(self):
+        installed = pathlib.Path(octet.__file__).parent
+        sources = EXAMPLE.parents[1] / "python/octet"
+        self.assertNotEqual(installed, sources, "the installed module is what is tested")
+        files = [p.relative_to(sources) for p in sources.rglob("*") if p.suffix in (".py", ".pyi", ".typed")]
+        self.assertIn(pathlib.Path("tensorrt/_network.py"), files)
+        self.assertIn(pathlib.Path("__init__.pyi"), files)
+        for file in files:
+            self.assertEqual((installed / file).read_text(), (sources / file).read_text(), file)
+
+
 class Octet(unittest.TestCase):
 
     @classmethod
@@ -232,6 +245,8 @@ class TensorRT(unittest.TestCase):
             config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, 1 << 28)
             config.set_flag(trt.BuilderFlag.INT8)
             config.int8_calibrator = calibrator = Calibrator()
+            config.set_timing_cache(config.create_timing_cache(b"measured"), ignore_mismatch=False)
+            self.assertEqual(bytes(config.get_timing_cache().serialize()), b"measured")
             profile = builder.create_optimization_profile()
             profile.set_shape(network.get_input(0).name, (1, 3, 32, 32), (1, 3, 32, 32), (8, 3, 32, 32))
             config.add_optimization_profile(profile)

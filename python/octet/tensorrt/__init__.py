@@ -3,17 +3,18 @@
     import octet.tensorrt as trt
 
 Octet does the work, on the CPU: bindings are addresses of host memory (octet.tensorrt.cuda allocates some). Networks
-built layer by layer, plugins, refitting and DLA are not offered. What fails is logged, and gives None or False.
+built layer by layer, plugins, refitting, profilers and DLA are not offered. What fails is logged, and gives None or False.
 
 Names and meaning: NVIDIA, "TensorRT Python API Reference".
 """
 
 from . import cuda
 from ._types import (ILogger, Logger, DataType, nptype, volume, Dims, NetworkDefinitionCreationFlag, BuilderFlag,
-                     MemoryPoolType, ProfilingVerbosity, TensorIOMode, TensorLocation, TensorFormat, CalibrationAlgoType)
+                     MemoryPoolType, PreviewFeature, ProfilingVerbosity, TensorIOMode, TensorLocation, TensorFormat, CalibrationAlgoType)
 from ._calibrators import (IInt8Calibrator, IInt8EntropyCalibrator2, IInt8EntropyCalibrator, IInt8MinMaxCalibrator,
                            IInt8LegacyCalibrator)
-from ._network import (ITensor, INetworkDefinition, ParserError, OnnxParser, IOptimizationProfile, IBuilderConfig, Builder)
+from ._network import (ITensor, INetworkDefinition, ParserError, OnnxParser, IOptimizationProfile, ITimingCache, IBuilderConfig,
+                       Builder)
 from ._runtime import (IHostMemory, Runtime, ICudaEngine, IExecutionContext)
 
 __version__ = "8.6.1"

@@ -4,7 +4,7 @@ import os
 
 import octet
 from octet import Error, _octet
-from ._types import (_Severity, _guarded, _Scoped, _data_type, Dims, BuilderFlag, MemoryPoolType,
+from ._types import (_Severity, _guarded, _Scoped, _data_type, Dims, BuilderFlag, MemoryPoolType, PreviewFeature,
                      ProfilingVerbosity, TensorLocation)
 from ._calibrators import _native_calibrator
 from ._runtime import IHostMemory, ICudaEngine
@@ -131,6 +131,24 @@ class IOptimizationProfile:
         return bool(self._shapes)
 
 
+class ITimingCache(_Scoped):
+    """Bytes that are kept for the script: what is measured here stays in `octet build --tuning`."""
+
+    def __init__(self, content):
+        self._content = bytes(content)
+
+    def serialize(self):
+        return IHostMemory(self._content)
+
+    def combine(self, other, ignore_mismatch):
+        self._content = self._content or other._content
+        return True
+
+    def reset(self):
+        self._content = b""
+        return True
+
+
 class IBuilderConfig(_Scoped):
     def __init__(self):
         self.reset()
@@ -142,6 +160,24 @@ class IBuilderConfig(_Scoped):
         self.flags = 1 << BuilderFlag.TF32
         self.int8_calibrator = None
         self._pools, self._profiles, self._calibration = {}, [], None
+        self._timing_cache, self._preview = None, set()
+        self.max_aux_streams = 0
+
+    def create_timing_cache(self, serialized_timing_cache):
+        return ITimingCache(serialized_timing_cache)
+
+    def set_timing_cache(self, cache, ignore_mismatch):
+        self._timing_cache = cache
+        return True
+
+    def get_timing_cache(self):
+        return self._timing_cache
+
+    def set_preview_feature(self, feature, enable):
+        (self._preview.add if enable else self._preview.discard)(PreviewFeature(feature))
+
+    def get_preview_feature(self, feature):
+        return PreviewFeature(feature) in self._preview
 
     def set_flag(self, flag):
         self.flags |= 1 << BuilderFlag(flag)

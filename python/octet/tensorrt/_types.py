@@ -124,6 +124,7 @@ class NetworkDefinitionCreationFlag(enum.IntEnum):
 class BuilderFlag(enum.IntEnum):
     FP16 = 0
     INT8 = 1
+    DEBUG = 2
     GPU_FALLBACK = 3
     STRICT_TYPES = 4
     DISABLE_TIMING_CACHE = 6
@@ -132,6 +133,8 @@ class BuilderFlag(enum.IntEnum):
     OBEY_PRECISION_CONSTRAINTS = 10
     PREFER_PRECISION_CONSTRAINTS = 11
     DIRECT_IO = 12
+    ENABLE_TACTIC_HEURISTIC = 13
+    VERSION_COMPATIBLE = 14
     BF16 = 19
 
 
@@ -141,6 +144,12 @@ class MemoryPoolType(enum.IntEnum):
     DLA_LOCAL_DRAM = 2
     DLA_GLOBAL_DRAM = 3
     TACTIC_DRAM = 4
+
+
+class PreviewFeature(enum.IntEnum):
+    FASTER_DYNAMIC_SHAPES_0805 = 0
+    DISABLE_EXTERNAL_TACTIC_SOURCES_FOR_CORE_0805 = 1
+    PROFILE_SHARING_0806 = 2
 
 
 class ProfilingVerbosity(enum.IntEnum):
