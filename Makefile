@@ -12,6 +12,7 @@
 # make tidy         clang-tidy over all sources
 # make bench        kernel benchmarks, and two threads beside a busy neighbour
 # make bench-peers  our speed beside ONNX Runtime's and OpenVINO's (fetches them from PyPI); writes docs/peers.md
+# make bench-targets  our Q/DQ files in ONNX Runtime and OpenVINO, beside those of their own tools
 # make format       clang-format over all sources
 # make docs         write docs/operators.md from the operators' definitions
 # make clean        remove every build folder
@@ -29,7 +30,7 @@ TIDY_SOURCES = $(shell find src tools -name '*.cc' ! -name '*test.cc' ! -name '*
 
 .DEFAULT_GOAL := octet
 .PHONY: octet all packages configure demo test unit-test layers format-check test-kernels test-onnx test-python test-onnxruntime sanitize fuzz models accuracy \
-  tidy bench bench-peers format docs clean
+  tidy bench bench-peers bench-targets format docs clean
 
 octet: configure
 	@cmake --build build --parallel $(JOBS) --target octet
@@ -107,6 +108,9 @@ bench: packages
 
 bench-peers: octet
 	@tests/bench/run.sh
+
+bench-targets: octet
+	@tests/bench/run.sh targets
 
 format: packages
 	@clang-format -i $(SOURCES)
