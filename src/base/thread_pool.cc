@@ -30,28 +30,41 @@ void pause_briefly() {
 
 }  // namespace
 
-// How stages run. `word` holds the number of the stage that runs (its epoch, which never repeats) and the
-// next chunk of it that nobody has claimed. A thread claims a chunk by increasing the word. That succeeds
-// only if the stage is still the one whose fields it has read: they change when all chunks have ended, after
-// the word has become another one. Whoever ends the last chunk publishes the next stage. Waiting is for
-// `word` to change; those who have parked are woken through `bell`.
+// How stages run. The chunks of a stage lie in as many ranges as there are threads. Each range is a word of
+// its own: the stage's number (its epoch), the first chunk that nobody has claimed, and the end. A thread
+// claims from the front of its own range, so that it meets in every stage the same part of the memory, which
+// its cache still holds; when that is empty, from the back of the others. A claim succeeds only while the
+// word is unchanged, and a word without chunks never changes before the next stage: so who claims a chunk has
+// read the fields of its stage, which are written before the words. Whoever ends the last chunk publishes the
+// next stage. Waiting is for `current` to change; those who have parked are woken through `bell`.
 struct ThreadPool::State {
-  static constexpr int kShift = 32;
-  // In place of a chunk: the fields are changing; all stages have ended.
-  static constexpr uint64_t kClosed = 0xffffffff, kOver = 0xfffffffe;
-  static constexpr int64_t kMostChunks = int64_t{1} << 31;
+  static constexpr int kEndBits = 16;
+  static constexpr uint64_t kChunkMask = (uint64_t{1} << kEndBits) - 1;
+  static constexpr int64_t kMostChunks = static_cast<int64_t>(kChunkMask);
 
-  alignas(64) std::atomic<uint64_t> word{kOver};
-  // Of the stage that runs: written by who publishes it.
-  std::atomic<int64_t> chunks{0};
-  std::atomic<const Stage*> stage{nullptr};
+  struct alignas(64) Range {
+    std::atomic<uint64_t> word{0};  // epoch, first chunk, end
+  };
+  struct Claim {
+    const Stage* stage;
+    int64_t chunk;
+  };
+
+  // The epoch of the stage that runs, and in the lowest bit whether all stages have ended.
+  alignas(64) std::atomic<uint64_t> current{1};
+  std::atomic<const Stage*> stage{nullptr};  // written by who publishes it
   alignas(64) std::atomic<int64_t> left{0};  // chunks that have not ended
   alignas(64) std::atomic<uint32_t> bell{0};
   std::atomic<uint32_t> parked{0};
   std::atomic<bool> stopping{false};
   const Stage* end = nullptr;  // written by the caller before it publishes
   bool spin = true;
+  std::vector<Range> ranges;  // one for each thread
   std::vector<std::thread> workers;
+
+  static uint64_t pack(uint64_t epoch, int64_t first, int64_t last) {
+    return (epoch << kEndBits | static_cast<uint64_t>(first)) << kEndBits | static_cast<uint64_t>(last);
+  }
 
   static int64_t grain_of(const Stage& s) {
     return std::max({s.grain, int64_t{1}, s.count / kMostChunks + 1});
@@ -68,66 +81,84 @@ struct ThreadPool::State {
     bell.notify_all();
   }
 
-  // Begins stage `s` and those behind it, as the only thread that works. Returns when one with more than one
-  // chunk has been published, of which this thread has claimed the first, or when all have ended.
-  const Stage* begin(const Stage* s, int thread) {
-    const uint64_t epoch = (word.load(std::memory_order_relaxed) >> kShift) + 1;
+  // Begins stage `s` and those behind it, as the only thread that works. Returns a chunk of the first one
+  // with more than one, which has been published, or none when all have ended.
+  Claim begin(const Stage* s, int thread) {
+    const uint64_t epoch = (current.load(std::memory_order_relaxed) >> 1) + 1;
     for (; s != end; ++s) {
       const int64_t n = s->count <= 0 ? 0 : (s->count - 1) / grain_of(*s) + 1;
       if (n > 1) {
-        word.store(epoch << kShift | kClosed, std::memory_order_relaxed);
-        chunks.store(n, std::memory_order_release);  // who sees it sees the word closed
-        stage.store(s, std::memory_order_release);
         left.store(n, std::memory_order_relaxed);
-        word.store(epoch << kShift | 1, std::memory_order_seq_cst);
+        stage.store(s, std::memory_order_relaxed);
+        const auto count = static_cast<int64_t>(ranges.size());
+        int64_t own = -1;
+        for (int64_t r = 0; r < count; ++r) {
+          int64_t first = n * r / count;
+          const int64_t last = n * (r + 1) / count;
+          if (r == thread && first < last) own = first++;
+          ranges[r].word.store(pack(epoch, first, last), std::memory_order_release);
+        }
+        current.store(epoch << 1, std::memory_order_seq_cst);
         ring();
-        return s;
+        if (own >= 0) return {s, own};
+        return claim(epoch << 1, thread);
       }
       if (n == 1) run_chunks(*s, 0, 1, thread);
     }
-    word.store(epoch << kShift | kOver, std::memory_order_seq_cst);
+    current.store(epoch << 1 | 1, std::memory_order_seq_cst);
     ring();
-    return nullptr;
+    return {nullptr, 0};
   }
 
-  // Ends a chunk of stage `s`; where it was the last, goes on until there is a chunk to work on. Returns the
-  // stage of which this thread has then claimed chunk 0, or null.
-  const Stage* end_chunk(const Stage* s, int thread) {
-    if (left.fetch_sub(1, std::memory_order_acq_rel) != 1) return nullptr;
-    return begin(s + 1, thread);
+  // A chunk of the stage that `now`, read from `current`, stands for; none where all are claimed.
+  Claim claim(uint64_t now, int thread) {
+    const Stage* s = stage.load(std::memory_order_acquire);
+    const uint64_t epoch = now >> 1 & 0xffffffff;  // as much of it as a word holds
+    const size_t count = ranges.size();
+    for (size_t k = 0; k < count; ++k) {
+      const size_t r = (static_cast<size_t>(thread) + k) % count;
+      uint64_t word = ranges[r].word.load(std::memory_order_acquire);
+      for (;;) {
+        const auto first = static_cast<int64_t>(word >> kEndBits & kChunkMask),
+                   last = static_cast<int64_t>(word & kChunkMask);
+        if (word >> 2 * kEndBits != epoch || first >= last) break;
+        const uint64_t rest = k == 0 ? pack(epoch, first + 1, last) : pack(epoch, first, last - 1);
+        if (ranges[r].word.compare_exchange_weak(word, rest, std::memory_order_acq_rel,
+                                                 std::memory_order_acquire))
+          return {s, k == 0 ? first : last - 1};
+      }
+    }
+    return {nullptr, 0};
   }
 
-  // Works on pieces until none can be claimed; returns the word that says so.
+  // Works on pieces until none can be claimed; returns what `current` was then.
   uint64_t work(int thread) {
     for (;;) {
-      uint64_t now = word.load(std::memory_order_acquire);
-      const int64_t chunk = static_cast<int64_t>(now & kClosed);
-      const Stage* s = stage.load(std::memory_order_acquire);
-      if (chunk >= chunks.load(std::memory_order_acquire)) {
-        if (word.load(std::memory_order_acquire) == now) return now;
-        continue;
-      }
-      if (!word.compare_exchange_weak(now, now + 1, std::memory_order_acq_rel, std::memory_order_relaxed))
-        continue;
-      run_from(s, chunk, thread);
+      const uint64_t now = current.load(std::memory_order_acquire);
+      const Claim c = now & 1 ? Claim{nullptr, 0} : claim(now, thread);
+      if (c.stage != nullptr)
+        run_from(c, thread);
+      else if (current.load(std::memory_order_acquire) == now)
+        return now;
     }
   }
 
-  // Runs a chunk that this thread has claimed, and what follows from its end.
-  void run_from(const Stage* s, int64_t chunk, int thread) {
-    while (s != nullptr) {
-      run_chunks(*s, chunk, chunk + 1, thread);
-      s = end_chunk(s, thread);
-      chunk = 0;
+  // Runs a chunk that this thread has claimed, and what follows from its end: whoever ends the last chunk of
+  // a stage goes on with the next.
+  void run_from(Claim c, int thread) {
+    while (c.stage != nullptr) {
+      run_chunks(*c.stage, c.chunk, c.chunk + 1, thread);
+      if (left.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+      c = begin(c.stage + 1, thread);
     }
   }
 
-  // Waits while `word` holds `old`: spins, then yields, then sleeps in the kernel.
+  // Waits while `current` holds `old`: spins, then yields, then sleeps in the kernel.
   void wait_change(uint64_t old) {
     const auto start = Clock::now();
     for (;;) {
       for (int i = 0; i < 16; ++i) {
-        if (word.load(std::memory_order_acquire) != old) return;
+        if (current.load(std::memory_order_acquire) != old) return;
         pause_briefly();
       }
       const auto waited = Clock::now() - start;
@@ -137,7 +168,7 @@ struct ThreadPool::State {
     parked.fetch_add(1, std::memory_order_seq_cst);
     for (;;) {
       const uint32_t rung = bell.load(std::memory_order_seq_cst);
-      if (word.load(std::memory_order_seq_cst) != old) break;
+      if (current.load(std::memory_order_seq_cst) != old) break;
       bell.wait(rung, std::memory_order_seq_cst);
     }
     parked.fetch_sub(1, std::memory_order_seq_cst);
@@ -153,17 +184,17 @@ struct ThreadPool::State {
 
   void run(const Stage* first, const Stage* last) {
     end = last;
-    run_from(begin(first, 0), 0, 0);
+    run_from(begin(first, 0), 0);
     for (;;) {
       const uint64_t seen = work(0);
-      if ((seen & kClosed) == kOver) return;
+      if (seen & 1) return;
       wait_change(seen);
     }
   }
 
   void stop() {
     stopping.store(true, std::memory_order_seq_cst);
-    word.fetch_add(uint64_t{1} << kShift, std::memory_order_seq_cst);
+    current.fetch_add(2, std::memory_order_seq_cst);
     bell.fetch_add(1, std::memory_order_seq_cst);
     bell.notify_all();
     for (std::thread& thread : workers) thread.join();
@@ -176,6 +207,7 @@ ThreadPool::ThreadPool(int threads) : state_(std::make_unique<State>()) {
   const int cpus = available_cpus();
   if (threads == 0) threads = std::min(cpus, kMaxThreads);
   state_->spin = threads <= cpus;
+  state_->ranges = std::vector<State::Range>(static_cast<size_t>(threads));
   state_->workers.reserve(static_cast<size_t>(threads - 1));
   try {
     for (int i = 1; i < threads; ++i)

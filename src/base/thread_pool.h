@@ -28,7 +28,7 @@ class ThreadPool {
   using Job = void (*)(void* context, int64_t begin, int64_t end, int thread);
 
   // Runs `job` over pieces [0, count). Threads claim `grain` pieces at a time, so that a slow core does not
-  // hold up the rest.
+  // hold up the rest; each begins in its own part of them, which is the same in every job of as many pieces.
   void run(int64_t count, int64_t grain, Job job, void* context);
 
   // Pieces [0, count) of a job, `grain` at a time.
