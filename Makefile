@@ -7,6 +7,7 @@
 # make test-python  pip install . in a fresh virtual environment, the module's tests, README's example
 # make accuracy     what quantization costs each model: docs/accuracy.md (Python packages as test-onnxruntime; nncf where it is there)
 # make sanitize     the test suite under AddressSanitizer and UndefinedBehaviorSanitizer
+# make sanitize-thread  the thread pool and 16 contexts of one engine under ThreadSanitizer
 # make fuzz         fuzz import and build for FUZZ_SECONDS (60) each, under sanitizers (clang)
 # make models       every model through the whole line beside ONNX Runtime; writes docs/models.md
 # make tidy         clang-tidy over all sources
@@ -29,7 +30,7 @@ SOURCES = $(shell find src include compat tools tests fuzz examples python \
 TIDY_SOURCES = $(shell find src tools -name '*.cc' ! -name '*test.cc' ! -name '*bench.cc' -print 2>/dev/null | LC_ALL=C sort)
 
 .DEFAULT_GOAL := octet
-.PHONY: octet all packages configure demo test unit-test layers format-check test-kernels test-onnx test-python test-onnxruntime sanitize fuzz models accuracy \
+.PHONY: octet all packages configure demo test unit-test layers format-check test-kernels test-onnx test-python test-onnxruntime sanitize sanitize-thread fuzz models accuracy \
   tidy bench bench-peers bench-targets format docs clean
 
 octet: configure
@@ -85,6 +86,13 @@ sanitize: packages
 	@OCTET_TEST_CASES=$${OCTET_TEST_CASES:-1000} ASAN_OPTIONS=detect_stack_use_after_return=1 \
 	  UBSAN_OPTIONS=print_stacktrace=1 $(CTEST) --test-dir build-asan
 
+# Only what shares memory: an engine of 8-bit steps, because the threads of oneDNN (OpenMP) are not instrumented.
+sanitize-thread: packages
+	@$(CONFIGURE) --preset tsan --log-level=WARNING >/dev/null
+	@cmake --build build-tsan --parallel $(JOBS) --target octet_base_test octet_build_test
+	@build-tsan/src/base/octet_base_test --gtest_filter='ThreadPool.*' --gtest_brief=1
+	@build-tsan/src/build/octet_build_test --gtest_filter='Contexts.*' --gtest_brief=1
+
 # Spares the unrolled kernels, as src/kernels/CMakeLists.txt says. FUZZ=-runs=1000000 counts instead of timing.
 fuzz: packages
 	@cmake -DCMAKE_CXX_COMPILER_LAUNCHER="$$(command -v ccache || true)" --preset fuzz --log-level=WARNING >/dev/null
@@ -120,4 +128,4 @@ docs: octet
 	@cp build/operators.md docs/operators.md
 
 clean:
-	@rm -rf build build-asan build-bench build-debug build-fuzz
+	@rm -rf build build-asan build-bench build-debug build-fuzz build-tsan
