@@ -207,15 +207,14 @@ class Works(Case):
             self.assertLessEqual(len(kept), 5)
             in_float = {n["name"] for n in report["float_nodes"]}
             for tensor in kept:
-                self.assertGreaterEqual(tensor["gain_db"], 0.5)
+                self.assertGreaterEqual(tensor["gain_db"], 0.5 if target == "tensorrt" else 3)
                 self.assertLessEqual(set(tensor["layers"]), in_float)
             self.assertLessEqual(sum(t["macs"] for t in kept), 0.2)
         self.assertEqual(made["octet"]["float_tensors"]["tensors"], [])
         for target in ("onnxruntime", "openvino"):  # zero-points do that
             self.assertEqual(made[target]["centered"], [])
-        # They differ only in the form of biases.
+        # They differ only in the form of biases and at residual adds.
         self.assertEqual(made["openvino"]["smoothed"], made["onnxruntime"]["smoothed"])
-        self.assertEqual(made["openvino"]["float_tensors"], made["onnxruntime"]["float_tensors"])
         self.assertGreater(len(made["tensorrt"]["centered"]), 0)
         for tensor in made["tensorrt"]["centered"]:
             self.assertGreaterEqual(tensor["gain_db"], 3)
