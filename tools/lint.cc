@@ -6,6 +6,7 @@
 #include "command.h"
 #include "common.h"
 #include "onnx/onnx.h"
+#include "pipeline/calibration.h"
 
 namespace octet::tools {
 namespace {
@@ -34,6 +35,7 @@ void run(const Arguments& arguments) {
   if (arguments.fix) check_writable(arguments.output, {arguments.model});
   const LintTarget target = parse_lint_target(arguments.target);
   Graph graph = import_onnx(arguments.model);
+  if (!is_quantized(graph)) warn(fmt::format("'{}' has no Q/DQ: there is nothing to judge", arguments.model));
   const std::vector<LintFinding> findings = lint_qdq(graph, target);
   Json json{{"target", arguments.target}, {"findings", findings_json(findings)}};
   std::string text = lines(findings);

@@ -35,7 +35,7 @@ def refuse(text):
 try:
     import numpy
 except ImportError as error:
-    refuse("numpy is needed: %s" % error)
+    refuse("%s has no numpy (%s): OCTET_PYTHON names a Python that has it" % (sys.executable, error))
 import runpy
 sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
 sys.argv = [path]

@@ -131,6 +131,13 @@ TensorRtCache cache_of(const CalibrationTable& table) {
 }
 
 LoadedTable parse_any_table(std::string_view text, const std::string& where) {
+  const size_t first = text.find_first_not_of(" \t\r\n");
+  if (first == std::string_view::npos) fail(ErrorCode::kBadFile, "{}: it is empty", where);
+  if (!is_tensorrt_cache(text) && text[first] != '{')
+    fail(ErrorCode::kBadFile,
+         "{}: neither a table of 'octet calibrate' (JSON) nor a TensorRT cache, whose first line is "
+         "TRT-VERSION-ALGORITHM: it begins with '{}'",
+         where, shown(text.substr(first, text.find('\n', first) - first)));
   if (!is_tensorrt_cache(text)) return {parse_table(text, where), false};
   return {table_of(parse_tensorrt_cache(text, where)), true};
 }

@@ -65,5 +65,21 @@ TEST(TensorRtCache, RefusesGarbageWithItsLine) {
   refused(head + "a: \n", "line 2");
 }
 
+TEST(TensorRtCache, WhatIsNeitherCacheNorTableIsSaidToBeSo) {
+  const auto message = [](std::string_view text) {
+    try {
+      parse_any_table(text, "file");
+    } catch (const Error& e) {
+      return std::string(e.message());
+    }
+    return std::string("accepted");
+  };
+  EXPECT_EQ(message(" \n"), "file: it is empty");
+  EXPECT_NE(message("conv1: 3c010a14\n").find("TRT-VERSION-ALGORITHM: it begins with 'conv1: 3c010a14'"),
+            std::string::npos);
+  EXPECT_NE(message(std::string_view("\1\2", 2)).find("it begins with '?"), std::string::npos);
+  EXPECT_NE(message(" {").find("JSON"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace octet

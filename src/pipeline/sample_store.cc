@@ -119,7 +119,12 @@ void SampleStore::add(std::span<const CalibrationArray> batch) {
   for (const runtime::TensorInfo& input : inputs_) {
     const auto found = std::find_if(batch.begin(), batch.end(),
                                     [&](const CalibrationArray& a) { return a.name == input.name; });
-    if (found == batch.end()) bad(fmt::format("the input '{}' is missing", input.name));
+    if (found == batch.end()) {
+      std::string names;
+      for (const CalibrationArray& a : batch) names += (names.empty() ? "'" : ", '") + a.name + "'";
+      bad(fmt::format("the input '{}' is missing; the batch has {}", input.name,
+                      names.empty() ? "no arrays" : names));
+    }
     check(input, *found);
     arrays.push_back(&*found);
   }

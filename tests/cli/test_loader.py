@@ -32,7 +32,7 @@ def noise():
 BAD = {
     "raise KeyError('the third file')\n    yield": "the third file",
     "return []": "gave no data",
-    "yield {'x': np.zeros((1, 3, 32, 32), np.float32)}": "'input_1' is missing",
+    "yield {'x': np.zeros((1, 3, 32, 32), np.float32)}": "'input_1' is missing; the batch has 'x'",
     "yield {'input_1': np.zeros((1, 3, 32, 32), np.float32), 'x': np.zeros(1)}": "no input 'x'",
     "yield {'input_1': np.zeros((1, 3, 32, 32))}": "float64",
     "yield {'input_1': np.zeros((1, 3, 32, 31), np.float32)}": "1x3x32x31",
