@@ -17,54 +17,18 @@ using nvinfer1::Dims;  // not octet's
 namespace {
 
 struct Kind {
-  std::string_view op;
-  LayerType type;
-};
-
-constexpr Kind kKinds[] = {
-    {"Conv", LayerType::kCONVOLUTION},
-    {"ConvInteger", LayerType::kCONVOLUTION},
-    {"QLinearConv", LayerType::kCONVOLUTION},
-    {"ConvTranspose", LayerType::kDECONVOLUTION},
-    {"Gemm", LayerType::kMATRIX_MULTIPLY},
-    {"MatMul", LayerType::kMATRIX_MULTIPLY},
-    {"BatchNormalization", LayerType::kSCALE},
-    {"Softmax", LayerType::kSOFTMAX},
-    {"Concat", LayerType::kCONCATENATION},
-    {"Identity", LayerType::kIDENTITY},
-    {"Dropout", LayerType::kIDENTITY},
-    {"Cast", LayerType::kCAST},
-    {"Pad", LayerType::kPADDING},
-    {"TopK", LayerType::kTOPK},
-    {"Slice", LayerType::kSLICE},
-    {"Split", LayerType::kSLICE},
-    {"Shape", LayerType::kSHAPE},
-    {"PRelu", LayerType::kPARAMETRIC_RELU},
-    {"Where", LayerType::kSELECT},
-    {"Range", LayerType::kFILL},
-    {"Constant", LayerType::kCONSTANT},
-    {"ConstantOfShape", LayerType::kFILL},
-    {"QuantizeLinear", LayerType::kQUANTIZE},
-    {"DequantizeLinear", LayerType::kDEQUANTIZE},
-    {"LRN", LayerType::kLRN},
-    {"Einsum", LayerType::kEINSUM},
-    {"OneHot", LayerType::kONE_HOT},
-    {"NonZero", LayerType::kNON_ZERO},
-    {"GridSample", LayerType::kGRID_SAMPLE},
-    {"NonMaxSuppression", LayerType::kNMS},
-    {"Resize", LayerType::kRESIZE},
-    {"Upsample", LayerType::kRESIZE},
-};
-
-struct Kinds {
   LayerType type;
   std::string_view ops[16];
 };
 
-constexpr Kinds kMoreKinds[] = {
+constexpr Kind kKinds[] = {
+    {LayerType::kCONVOLUTION, {"Conv", "ConvInteger", "QLinearConv"}},
+    {LayerType::kDECONVOLUTION, {"ConvTranspose"}},
+    {LayerType::kMATRIX_MULTIPLY, {"Gemm", "MatMul"}},
     {LayerType::kACTIVATION,
      {"Relu", "Sigmoid", "Tanh", "LeakyRelu", "Elu", "Selu", "Clip", "HardSigmoid", "Softplus", "Softsign",
       "ThresholdedRelu", "Gelu", "HardSwish"}},
+    {LayerType::kPARAMETRIC_RELU, {"PRelu"}},
     {LayerType::kPOOLING, {"MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "LpPool"}},
     {LayerType::kELEMENTWISE,
      {"Add", "Sub", "Mul", "Div", "Pow", "Min", "Max", "And", "Or", "Xor", "Equal", "Greater", "Less", "Mod",
@@ -79,13 +43,32 @@ constexpr Kinds kMoreKinds[] = {
     {LayerType::kGATHER, {"Gather", "GatherElements", "GatherND"}},
     {LayerType::kSCATTER, {"Scatter", "ScatterElements", "ScatterND"}},
     {LayerType::kNORMALIZATION, {"LayerNormalization", "InstanceNormalization", "GroupNormalization"}},
+    {LayerType::kSCALE, {"BatchNormalization"}},
+    {LayerType::kLRN, {"LRN"}},
+    {LayerType::kSOFTMAX, {"Softmax"}},
+    {LayerType::kCONCATENATION, {"Concat"}},
+    {LayerType::kSLICE, {"Slice", "Split"}},
+    {LayerType::kPADDING, {"Pad"}},
+    {LayerType::kRESIZE, {"Resize", "Upsample"}},
+    {LayerType::kIDENTITY, {"Identity", "Dropout"}},
+    {LayerType::kCAST, {"Cast"}},
+    {LayerType::kSHAPE, {"Shape"}},
+    {LayerType::kSELECT, {"Where"}},
+    {LayerType::kTOPK, {"TopK"}},
+    {LayerType::kFILL, {"Range", "ConstantOfShape"}},
+    {LayerType::kCONSTANT, {"Constant"}},
+    {LayerType::kQUANTIZE, {"QuantizeLinear"}},
+    {LayerType::kDEQUANTIZE, {"DequantizeLinear"}},
+    {LayerType::kEINSUM, {"Einsum"}},
+    {LayerType::kONE_HOT, {"OneHot"}},
+    {LayerType::kNON_ZERO, {"NonZero"}},
+    {LayerType::kGRID_SAMPLE, {"GridSample"}},
+    {LayerType::kNMS, {"NonMaxSuppression"}},
 };
 
 LayerType kind_of(const Node& node) {
   for (const Kind& kind : kKinds)
-    if (kind.op == node.op) return kind.type;
-  for (const Kinds& kinds : kMoreKinds)
-    if (std::ranges::find(kinds.ops, std::string_view(node.op)) != std::end(kinds.ops)) return kinds.type;
+    if (std::ranges::find(kind.ops, std::string_view(node.op)) != std::end(kind.ops)) return kind.type;
   return LayerType::kPLUGIN_V2;
 }
 
