@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "correct/adaround.h"
 #include "kernels/float/sgemm.h"
 
 namespace octet {
@@ -67,7 +68,8 @@ class Corrector {
 
   CorrectedLayer run() {
     choose_positions();
-    const bool fitted = options_.gptq && count() >= kFewSamples && g_.group_inputs() > 1;
+    const bool fitted =
+        (options_.gptq || options_.adaround) && count() >= kFewSamples && g_.group_inputs() > 1;
     const bool gram = fitted && g_.group_inputs() <= kWidest;
     too_wide_ = fitted && !gram;
     first_pass(gram);
@@ -261,18 +263,26 @@ class Corrector {
       if (!w.empty()) std::copy(w.begin(), w.end(), refitted.begin() + group * size);
     }
     d_.clear();
-    const auto add = [&](const std::string& name, const std::vector<float>& weights, const WeightGrid& grid) {
+    const auto add = [&](const std::string& name, bool learned, const std::vector<float>& weights,
+                         const WeightGrid& grid) {
       Candidate c{name, std::vector<int8_t>(weights.size()), grid};
       for (int64_t group = 0; group < g_.groups; ++group) {
-        auto q = round_gptq(part(weights, group), group_channels(), k(), h_[group], part_of(grid, group),
-                            {0.01, options_.act_order || four_bits()}, pool());
-        if (q.empty()) q = round_nearest(part(weights, group), group_channels(), k(), part_of(grid, group));
+        const std::vector<float> w = part(weights, group);
+        const WeightGrid steps = part_of(grid, group);
+        auto q = learned ? round_adaptively(w, group_channels(), k(), h_[group], steps, {}, pool())
+                         : round_gptq(w, group_channels(), k(), h_[group], steps,
+                                      {0.01, options_.act_order || four_bits()}, pool());
+        if (q.empty()) q = round_nearest(w, group_channels(), k(), steps);
         std::copy(q.begin(), q.end(), c.rounded.begin() + group * size);
       }
       candidates.push_back(std::move(c));
     };
-    add("gptq", weights_.weights, weights_.grid);
-    if (refit) add("refit+gptq", refitted, grid_for(refitted));
+    for (const bool learned : {false, true}) {
+      if (learned ? !options_.adaround : !options_.gptq) continue;
+      const std::string name = learned ? "adaround" : "gptq";
+      add(name, learned, weights_.weights, weights_.grid);
+      if (refit) add("refit+" + name, learned, refitted, grid_for(refitted));
+    }
     h_.clear();
   }
 

@@ -2,10 +2,11 @@
 // nearest to the float layer's, given what the layers before it have become.
 //
 // Per layer, from the float inputs x and the quantized inputs x^ at a fixed sample of output positions:
-// weights refitted to x^ and rounded by GPTQ (rounding.h), then the bias that restores the mean of the output
-// behind the activation (output_mean.h). Every fifth sample is held back: of the ways to round, and with or
-// without the bias, the one is kept whose output is nearest to the float one there. Below ten samples
-// nothing is held back, and only biases change. Very wide layers keep their weights too.
+// weights refitted to x^ and rounded by GPTQ (rounding.h) or AdaRound (adaround.h), then the bias that
+// restores the mean of the output behind the activation (output_mean.h). Every fifth sample is held back: of
+// the ways to round, and with or without the bias, the one is kept whose output is nearest to the float one
+// there. Below ten samples nothing is held back, and only biases change. Very wide layers keep their weights
+// too.
 //
 // Both networks run on the engine, a segment at a time over all samples; what lies between segments is kept
 // in a ValueStore. Samples of several shapes (sentences, images of any size) run in networks of their own,
@@ -23,7 +24,7 @@
 namespace octet {
 
 struct SequentialOptions {
-  bool gptq = true, refit = true, bias = true;
+  bool gptq = true, adaround = false, refit = true, bias = true;
   double refit_lambda = 1;  // of 8-bit weights; 4-bit ones take 0.1, and the largest inputs first
   bool act_order = false;
   int64_t max_samples = 128;  // the first of the data
@@ -37,7 +38,7 @@ struct SequentialOptions {
 // What became of one layer.
 struct LayerCorrection {
   std::string node;
-  std::string rounding = "nearest";  // or "gptq", "refit+gptq"
+  std::string rounding = "nearest";  // or "gptq", "adaround", "refit+gptq", "refit+adaround"
   bool bias = false;                 // whether it was moved
   bool too_wide = false;             // for gptq and refit: more than 4096 weights of an output channel
   bool undone = false;               // a correction made the held-back samples worse
