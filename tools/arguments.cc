@@ -115,10 +115,17 @@ void check_percentile(const QuantizationArguments& arguments, bool given) {
 }
 
 void add_options(CLI::App& app, EffortArguments& a) {
-  app.add_option("--effort", a.effort,
-                 "fast: biases by a formula, no report on each layer; default: each layer refitted, rounded "
-                 "and its bias matched behind its activation; best: the best of up to eight ways")
+  app.add_option(
+         "--effort", a.effort,
+         "fast: biases by a formula, no report on each layer; default: each layer refitted, rounded "
+         "and its bias matched behind its activation; best: the best of several ways, by held-back samples")
       ->check(CLI::IsMember({"fast", "default", "best"}))
+      ->capture_default_str();
+  app.add_option(
+         "--rounding", a.rounding,
+         "how weights are rounded, where that beats the nearest on held-back samples: gptq, or adaround, "
+         "which learns it, no better and four times slower; auto: gptq")
+      ->check(CLI::IsMember({"auto", "gptq", "adaround"}))
       ->capture_default_str();
   app.add_option("--skip", a.skip,
                  "leave out stages, e.g. gptq,refit: any of equalization and absorption (of weights with one "

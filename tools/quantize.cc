@@ -32,6 +32,14 @@ void check_arguments(const Arguments& arguments) {
     throw UsageError("--skip-bad-images is about --data, which is not given");
   if (q.weights == "int4" && q.weights_per_tensor)
     throw UsageError("--weights int4 has scales per channel: not with --weights-per-tensor");
+  if (arguments.effort.rounding != "auto") {
+    if (arguments.effort.effort == "fast")
+      throw UsageError(
+          fmt::format("--rounding {}: --effort fast rounds to the nearest", arguments.effort.rounding));
+    if (arguments.effort.skips("gptq"))
+      throw UsageError(
+          fmt::format("--rounding {}: --skip gptq rounds to the nearest", arguments.effort.rounding));
+  }
   if (q.activations == "float") {
     const char* other = q.quantize_outputs                 ? "--quantize-outputs"
                         : q.input_bytes                    ? "--input-bytes"

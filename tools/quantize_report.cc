@@ -12,7 +12,7 @@ struct StageGain {
   double gain_db = 0;  // sum over all layers
 };
 struct StageGains {
-  StageGain gptq, refit, bias;
+  StageGain gptq, refit, adaround, bias;
   int undone = 0;
   int64_t too_wide = 0;
   double layers = 1;
@@ -22,7 +22,8 @@ StageGains gains_of(const SequentialReport& report) {
   StageGains gains;
   gains.layers = std::max<double>(1, static_cast<double>(report.layers.size()));
   for (const LayerCorrection& l : report.layers) {
-    StageGain& rounding = l.rounding == "gptq" ? gains.gptq : gains.refit;
+    const bool learned = l.rounding.find("adaround") != std::string::npos;
+    StageGain& rounding = learned ? gains.adaround : l.rounding == "gptq" ? gains.gptq : gains.refit;
     if (l.rounding != "nearest") {
       ++rounding.layers;
       rounding.gain_db += l.rounded_db - l.before_db;
@@ -117,6 +118,9 @@ std::string corrections_text(const RecipeResult& result) {
       plural(result.sequential->samples, "sample"), g.gptq.layers,
       plural(static_cast<int64_t>(result.sequential->layers.size()), "layer"), g.gptq.gain_db / g.layers,
       g.refit.layers, g.refit.gain_db / g.layers, g.bias.layers, g.bias.gain_db / g.layers, g.undone);
+  if (g.adaround.layers > 0)
+    text += fmt::format("  of weights rounded by adaround: {} ({:+.2f} dB)\n",
+                        plural(g.adaround.layers, "layer"), g.adaround.gain_db / g.layers);
   if (g.too_wide > 0) text += fmt::format("  too wide for gptq and refit: {}\n", plural(g.too_wide, "layer"));
   if (result.sequential->left_out > 0)
     text += fmt::format("  not used: {} of rare shapes\n", plural(result.sequential->left_out, "sample"));
@@ -139,7 +143,10 @@ Json corrections_json(const RecipeResult& result) {
   json["shapes"] = result.sequential->shapes;
   json["left_out"] = result.sequential->left_out;
   json["spilled_bytes"] = result.sequential->spilled_bytes;
-  json["stages"] = {{"gptq", stage(g.gptq)}, {"refit", stage(g.refit)}, {"bias-correction", stage(g.bias)}};
+  json["stages"] = {{"gptq", stage(g.gptq)},
+                    {"refit", stage(g.refit)},
+                    {"adaround", stage(g.adaround)},
+                    {"bias-correction", stage(g.bias)}};
   json["undone"] = g.undone;
   json["layers"] = Json::array();
   for (const LayerCorrection& l : result.sequential->layers)

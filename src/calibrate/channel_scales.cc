@@ -113,6 +113,7 @@ class Chooser {
       base.push_back(r.noise(std::vector<double>(n, whole.scale[0]), slots->square));
     ChannelChoice choice{graph_.value(members.front()).name, 0, -1e9, false, group, {}};
     for (double alpha : kAlphas) {
+      if (alpha > options_.most_alpha) break;
       std::vector<double> scale(n);
       for (size_t s = 0; s < n; ++s) scale[s] = std::pow(own[s], alpha) * std::pow(largest, 1 - alpha);
       double ratio = 0;

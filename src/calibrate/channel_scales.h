@@ -30,6 +30,7 @@ struct ChannelScaleOptions {
   double room = 4;              // standard deviations beyond the mean extremes,
   double stretch = 1;           // which are multiplied by this
   double least_gain_db = 6;     // kAuto: below it a tensor keeps one scale; kChannel: 0.1
+  double most_alpha = 1;        // a smaller one clips less where images differ from those that were seen
   uint64_t fewest_images = 10;  // below it all tensors keep one scale
 };
 

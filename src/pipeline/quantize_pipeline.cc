@@ -236,11 +236,24 @@ Quantized quantize(const QuantizeArguments& arguments, FloatModel& model, Progre
   }
   auto preprocess = arguments.data.choose_preprocess({&stored}, log);
   engine::Engine float_engine(build_engine(model.graph));
-  RecipeSetup setup{
-      model, float_engine, result.placement, quantization, arguments.effort, arguments.threads, progress,
-      {},    false};
+  RecipeSetup setup{model,
+                    float_engine,
+                    result.placement,
+                    quantization,
+                    arguments.effort,
+                    arguments.threads,
+                    progress,
+                    {},
+                    false,
+                    {}};
   if (arguments.data.given())
     setup.data = [&](int64_t most) { return arguments.data.open(preprocess, most); };
+  if (arguments.table.empty())
+    setup.calibrate = [&](const Dataset& some) {
+      return calibrate(model, float_engine, result.placement, arguments.quantization, some, preprocess,
+                       setup.runner("calibrating"))
+          .table;
+    };
   if (!arguments.data.given() && arguments.table.empty()) {
     setup.synthetic = true;
     setup.data = [&](int64_t most) { return stand_in(model.graph, preprocess, most, false, log); };

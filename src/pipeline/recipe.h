@@ -1,5 +1,5 @@
-// From ranges to a corrected Q/DQ graph: what `quantize` does behind calibration, and the search for the best
-// of several ways to do it.
+// From ranges to a corrected Q/DQ graph: what `quantize` does behind calibration. recipe_search.h looks for
+// the best of several ways to do it.
 #pragma once
 
 #include <functional>
@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "correct/bias_correction.h"
 #include "correct/sequential.h"
 #include "data/dataset.h"
 #include "pipeline/calibration.h"
@@ -15,9 +16,10 @@
 
 namespace octet {
 
-// --effort and --skip.
+// --effort, --rounding and --skip.
 struct EffortArguments {
   std::string effort = "default";
+  std::string rounding = "auto";  // or "gptq", "adaround"
   std::vector<std::string> skip;
   bool bias_correction = true;  // --no-bias-correction is --skip bias-correction
 
@@ -36,16 +38,18 @@ struct RecipeSetup {
   // The samples, at most that many; null without data.
   std::function<std::unique_ptr<Dataset>(int64_t most)> data;
   bool synthetic = false;  // the data stands in for real images
+  // The table of other samples, for --effort best; null where the user gave the ranges.
+  std::function<CalibrationTable(const Dataset&)> calibrate{};
 
   RunnerOptions runner(std::string label) const { return {threads, &progress, std::move(label)}; }
 };
 
 // One way to get from statistics to a graph.
 struct Recipe {
-  std::string name;  // "mse ranges, scales auto, refit"
-  bool minmax = false;
-  ActivationScales scales = ActivationScales::kAuto;
-  bool refit = true;
+  std::string name = "default";
+  std::optional<RangeMethod> method;  // nullopt: the ranges that the table has
+  ChannelScaleOptions scales;
+  double lambda = 1;  // ridge of the refit of 8-bit weights; 0: no refit
 };
 
 struct TriedRecipe {
@@ -73,8 +77,23 @@ ChannelScaleOptions scale_options(const QuantizationArguments& quantization, boo
 // Seconds that --effort is expected to take from here, from the time of one sample.
 double expected_seconds(const RecipeSetup& setup, const Dataset& data);
 
-// Quantizes and corrects; with --effort best tries several recipes on four fifths of the samples and keeps
-// the one with the best outputs on the others.
+// The recipe that --effort default follows.
+Recipe default_recipe(const RecipeSetup& setup);
+
+// Corrected on `data`, layer by layer; without data by the formula, with what the table knows of channels.
+RecipeResult follow(const RecipeSetup& setup, const CalibrationTable& table, const Recipe& recipe,
+                    const Dataset* data, const std::string& label);
+
+// Means of the layers' inputs over the first samples.
+ChannelMeans means_over(const RecipeSetup& setup, const Dataset& data, const std::string& label);
+
+// First impressions of a recipe, in a hundredth of the time. The graph of the first has weights rounded to
+// the nearest 8 bits and biases by the formula from these means; in the second only activations are rounded.
+RecipeResult follow_roughly(const RecipeSetup& setup, const CalibrationTable& table, const Recipe& recipe,
+                            const ChannelMeans& means);
+RecipeResult round_activations(const RecipeSetup& setup, const CalibrationTable& table, const Recipe& recipe);
+
+// Quantizes and corrects; with --effort best by the recipe that a search found.
 RecipeResult quantize_by_recipe(const RecipeSetup& setup, const CalibrationTable& table, const Log& log);
 
 }  // namespace octet

@@ -124,7 +124,8 @@ class Works(Case):
         for words in (("--percentile", "99"), ("--percentile", "99", "--method", "mse"), ("--limit", "4"), ("--skip-bad-images",),
                       ("--weights", "int4", "--weights-per-tensor"), ("--activations", "float", "--quantize-outputs"),
                       ("--activations", "float", "--activation-scales", "channel"), ("--weights", "int4", "--effort", "fast"),
-                      ("--input-bytes", "--target", "tensorrt")):
+                      ("--input-bytes", "--target", "tensorrt"), ("--rounding", "adaround", "--effort", "fast"),
+                      ("--rounding", "gptq", "--skip", "gptq")):
             self.fails("quantize", MODEL, "--preprocess", PREPROCESS, *words, *out, status=2)
         self.fails("calibrate", MODEL, "--data", CALIB, "--preprocess", PREPROCESS, "--percentile", "99", *out, status=2)
         done = self.works(*self.quantize(limit=3))
@@ -157,6 +158,27 @@ class Works(Case):
         self.assertIn("synthetic", made.stderr)
         self.assertTrue(json.loads(made.stdout)["synthetic"])
         self.assertIn("guessed", self.works("quantize", MODEL, "-o", q).stderr)
+
+    def test_effort_best(self):
+        """The search ends with the best recipe of those that it tried, whatever the number of threads."""
+        words = ("--effort", "best", "--json")
+        found = json.loads(self.works(*self.quantize(*words, limit=30)).stdout)["corrections"]
+        tried = [t["sqnr_db"] for t in found["tried"]]
+        self.assertGreater(len(tried), 3)
+        self.assertEqual(tried, sorted(tried, reverse=True))
+        self.assertEqual(len({t["recipe"] for t in found["tried"]}), len(tried))
+        q, again = self.folder / "q.onnx", self.folder / "again.onnx"
+        self.works(*self.quantize(*words, "--threads", 3, limit=30, out="again.onnx"))
+        self.assertEqual(q.read_bytes(), again.read_bytes())
+
+    def test_rounding(self):
+        made = {}
+        for rounding in ("gptq", "adaround"):
+            stages = json.loads(self.works(*self.quantize("--rounding", rounding, "--json", limit=20)).stdout)["corrections"]["stages"]
+            self.assertEqual(stages["adaround"]["layers"] > 0, rounding == "adaround")
+            self.assertEqual(stages["gptq"]["layers"] + stages["refit"]["layers"] > 0, rounding == "gptq")
+            made[rounding] = (self.folder / "q.onnx").read_bytes()
+        self.assertNotEqual(made["gptq"], made["adaround"])
 
     def test_spills_within_the_memory_limit(self):
         free = self.report(*self.quantize(limit=100))

@@ -1,0 +1,27 @@
+// One number for how near a quantized network's outputs are to the float network's.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "calibrate/dataset_runner.h"
+#include "tensor/tensor.h"
+
+namespace octet {
+
+// Element i of an output belongs to part (i / inner) % count.
+struct OutputParts {
+  int64_t count = 1, inner = 1;
+};
+
+// Detectors join attributes of different units in one output: boxes in pixels would drown the scores. Where
+// an output has many places (at least eight for each attribute) the attributes are parts: the channels of
+// [N, C, positions...], or the last axis of [N, positions, attributes].
+OutputParts output_parts(const Shape& shape);
+
+// Mean over outputs of the mean over their parts of 10 log10(signal / noise), each part within -10 and 80 dB;
+// parts without signal do not count. Nullopt: nothing differs. The same for any number of threads.
+std::optional<double> output_quality(const engine::Engine& reference, const engine::Engine& other,
+                                     const Dataset& data, const RunnerOptions& options);
+
+}  // namespace octet

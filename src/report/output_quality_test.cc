@@ -1,0 +1,81 @@
+#include "report/output_quality.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "build/build.h"
+#include "ops/op_def.h"
+
+namespace octet {
+namespace {
+
+// One sample a row of values for the input "x".
+class Arrays final : public Dataset {
+ public:
+  explicit Arrays(std::vector<Tensor> samples) : samples_(std::move(samples)) {}
+  int64_t size() const override { return static_cast<int64_t>(samples_.size()); }
+  const std::string& name(int64_t) const override { return name_; }
+  bool images() const override { return false; }
+  Sample load(int64_t i) const override {
+    Sample s;
+    s.inputs.emplace("x", samples_[static_cast<size_t>(i)]);
+    return s;
+  }
+  uint64_t content_hash() const override { return 1; }
+  uint64_t sample_hash(int64_t i) const override { return static_cast<uint64_t>(i); }
+
+ private:
+  std::vector<Tensor> samples_;
+  const std::string name_ = "sample";
+};
+
+// y = x * factor, [1, 16, 2]: sixteen places of two attributes.
+engine::Engine scaled(float first, float second) {
+  Graph g;
+  const ValueId x = g.add_input("x", DType::kFloat32, {1, 16, 2});
+  Tensor factor(DType::kFloat32, {2});
+  factor.as<float>()[0] = first;
+  factor.as<float>()[1] = second;
+  g.mark_output(g.add_op("Mul", "mul", {x, g.add_constant("factor", factor)}, "y"));
+  infer_shapes(g);
+  return engine::Engine(build_engine(g));
+}
+
+TEST(OutputQuality, PartsAreAttributes) {
+  const auto parts = [](const Shape& shape) {
+    const OutputParts p = output_parts(shape);
+    return std::pair(p.count, p.inner);
+  };
+  using P = std::pair<int64_t, int64_t>;
+  EXPECT_EQ(parts({1, 3549, 8}), P(8, 1));
+  EXPECT_EQ(parts({1, 84, 8400}), P(84, 8400));
+  EXPECT_EQ(parts({1, 21, 64, 64}), P(21, 4096));
+  EXPECT_EQ(parts({1, 1000}), P(1, 1));
+  EXPECT_EQ(parts({1, 1000, 1, 1}), P(1, 1));
+  EXPECT_EQ(parts({2, 128, 384}), P(1, 1));
+  EXPECT_EQ(parts({1, 0, 8}), P(1, 1));
+}
+
+TEST(OutputQuality, NoAttributeDrownsAnother) {
+  std::vector<Tensor> samples;
+  for (int s = 0; s < 3; ++s) {
+    Tensor x(DType::kFloat32, {1, 16, 2});
+    for (int64_t i = 0; i < x.count(); ++i)
+      x.as<float>()[i] = static_cast<float>((i + s) % 5 + 1) * (i % 2 ? 1 : 1000);
+    samples.push_back(std::move(x));
+  }
+  const Arrays data(std::move(samples));
+  const engine::Engine reference = scaled(1, 1);
+  // Errors of 1 % and 10 %: 40 and 20 dB, although the first is a thousand times as large.
+  const auto db = output_quality(reference, scaled(1.01f, 0.9f), data, {1});
+  ASSERT_TRUE(db);
+  EXPECT_NEAR(*db, 30, 0.01);
+  EXPECT_EQ(output_quality(reference, scaled(1.01f, 0.9f), data, {3}), db);
+  EXPECT_FALSE(output_quality(reference, scaled(1, 1), data, {1}));
+  // One attribute exact: 80 dB stand for it.
+  EXPECT_NEAR(output_quality(reference, scaled(1, 0.9f), data, {1}).value_or(0), 50, 0.01);
+}
+
+}  // namespace
+}  // namespace octet
