@@ -145,6 +145,12 @@ class Placer {
       placement_.integer_nodes.insert(id);
       return;
     }
+    if (short_softmax(node) && selected(node) && made_in_8_bits(node.inputs[0])) {
+      want(node.inputs[0]);
+      want(node.outputs[0]);
+      placement_.integer_nodes.insert(id);
+      return;
+    }
     const bool out = wanted(node.outputs[0]);
     switch (op->quant) {
       case QuantRule::kSameScale: {
@@ -169,6 +175,16 @@ class Placer {
       default:
         return;
     }
+  }
+
+  // ONNX Runtime's float Softmax takes rows one by one, its 8-bit one a table: of short rows that is a third.
+  bool short_softmax(const Node& node) const {
+    constexpr int64_t kShort = 16;
+    if (!target_.quantized_sums || !node.is("Softmax") || !graph_.value(node.inputs[0]).shape) return false;
+    const Dims& shape = *graph_.value(node.inputs[0]).shape;
+    const int64_t axis = node.attributes.get_int("axis", -1);
+    return !shape.empty() && (axis == -1 || axis + 1 == static_cast<int64_t>(shape.size())) &&
+           shape.back().known() && shape.back().value() <= kShort;
   }
 
   int rank(ValueId v) const {

@@ -168,6 +168,17 @@ TEST(OnnxRuntimeTarget, QuantizesWhatEveryConvolutionMakes) {
   EXPECT_EQ(g.value(g.outputs()[0]).name, "y");
 }
 
+TEST(OnnxRuntimeTarget, QuantizesSoftmaxOfShortRows) {
+  const auto scores = [](int64_t classes) -> Graph {
+    Net n({1, 16, 8, 8});
+    const ValueId shape = n.g.add_constant("shape", Tensor::of<int64_t>({3}, {1, -1, classes}));
+    return n.finish(n.op("Softmax", {n.op("Reshape", {n.conv(n.x, 16, 64, "conv"), shape}, "rows")}, "y"));
+  };
+  EXPECT_EQ(placed(scores(2), "onnxruntime"), (Names{"conv", "rows", "x", "y"}));
+  EXPECT_EQ(placed(scores(64), "onnxruntime"), (Names{"conv", "x"}));
+  EXPECT_EQ(placed(scores(2), "openvino"), (Names{"x"}));
+}
+
 TEST(Targets, ATableServesAll) {
   const Net n = residual_block();
   QuantizeOptions options;
