@@ -177,13 +177,14 @@ class Placer {
     }
   }
 
-  // ONNX Runtime's float Softmax takes rows one by one, its 8-bit one a table: of short rows that is a third.
+  // ONNX Runtime's float Softmax takes rows one by one, its 8-bit one a table: of many short rows that is a
+  // third. (A classifier has one row, and keeps its probabilities.)
   bool short_softmax(const Node& node) const {
     constexpr int64_t kShort = 16;
     if (!target_.quantized_sums || !node.is("Softmax") || !graph_.value(node.inputs[0]).shape) return false;
     const Dims& shape = *graph_.value(node.inputs[0]).shape;
     const int64_t axis = node.attributes.get_int("axis", -1);
-    return !shape.empty() && (axis == -1 || axis + 1 == static_cast<int64_t>(shape.size())) &&
+    return shape.size() >= 3 && (axis == -1 || axis + 1 == static_cast<int64_t>(shape.size())) &&
            shape.back().known() && shape.back().value() <= kShort;
   }
 

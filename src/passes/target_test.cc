@@ -177,6 +177,10 @@ TEST(OnnxRuntimeTarget, QuantizesSoftmaxOfShortRows) {
   EXPECT_EQ(placed(scores(2), "onnxruntime"), (Names{"conv", "rows", "x", "y"}));
   EXPECT_EQ(placed(scores(64), "onnxruntime"), (Names{"conv", "x"}));
   EXPECT_EQ(placed(scores(2), "openvino"), (Names{"x"}));
+  Net n({1, 16});
+  const Graph& classifier =
+      n.finish(n.op("Softmax", {n.op("MatMul", {n.x, n.floats({16, 10})}, "scores")}, "y"));
+  EXPECT_EQ(placed(classifier, "onnxruntime"), (Names{"x"})) << "one row";
 }
 
 TEST(Targets, ATableServesAll) {
