@@ -155,9 +155,10 @@ RecipeSearch search_recipes(const RecipeSetup& setup, const CalibrationTable& ta
   const auto label = [&] { return fmt::format("trying {}/{}", ++step, steps); };
   search.attempt(all[0], label());
   for (const Recipe& recipe : some) search.attempt(recipe, label());
+  const Recipe best = search.best();
   if (first.lambda > 0)
     for (const double lambda : {0.3, 0.0}) {
-      Recipe other = search.best();
+      Recipe other = best;
       other.lambda = lambda * first.lambda;
       other.name += lambda > 0 ? ", bolder refit" : ", no refit";
       search.attempt(other, label());
