@@ -108,8 +108,8 @@ class Bench:
 
     def row(self, ok, *cells):
         """Prints a line; counts it as a failure unless ok (None: neither)."""
-        self.failures += ok is False
-        print({True: "ok    ", False: "FAILED", None: "      "}[ok], *cells, flush=True)
+        self.failures += ok is not None and not ok
+        print("      " if ok is None else "ok    " if ok else "FAILED", *cells, flush=True)
 
     def finish(self):
         print(f"{self.failures} failed" if self.failures else "all ok")
