@@ -126,7 +126,7 @@ class Targets:
         made = self.bench.work / (f"{name}.nncf.xml" if target == "openvino" else f"{name}.u8.onnx")
         if not made.exists():
             print(f"making {made.name}", file=sys.stderr, flush=True)
-            words = [__file__, "--nncf"] if target == "openvino" else [HERE.parent / "accuracy/accuracy.py", "--peer", "onnxruntime minmax"]
+            words = [__file__, "--nncf"] if target == "openvino" else [HERE.parent / "accuracy/peers.py", "onnxruntime minmax u8"]
             subprocess.run([sys.executable, *words, self.source(name), self.calibration(name), made], check=True, stdout=subprocess.DEVNULL,
                            stderr=subprocess.DEVNULL)
         return made
