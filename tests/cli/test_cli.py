@@ -132,7 +132,6 @@ class Works(Case):
         self.assertIn("3 samples: gptq, refit and scales per channel need 10", done.stderr)
 
     def test_constant_data(self):
-        import struct
         data = self.folder / "zeros.npy"
         for value in (0.0, 0.5, float("nan")):
             shape = (12, 3, 64, 64)

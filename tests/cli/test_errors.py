@@ -6,7 +6,6 @@
 Standard library only. Works on the demo's model and images.
 """
 
-import json
 import os
 import random
 import resource

@@ -6,7 +6,6 @@
 Standard library only; the models are made here.
 """
 
-import json
 import random
 
 import case
