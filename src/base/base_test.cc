@@ -162,6 +162,7 @@ TEST(FileNames, Safe) {
   EXPECT_EQ(safe_file_name("."), "_");
   EXPECT_EQ(safe_file_name(".."), "__");
   EXPECT_EQ(safe_file_name("\xc3\xa4"), "__");
+  EXPECT_EQ(safe_file_name(std::string(300, 'a') + "/end"), std::string(196, 'a') + "_end");
 }
 
 TEST(ProgressBar, SilentWithoutTerminal) {

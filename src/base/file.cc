@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <system_error>
 
@@ -197,7 +198,10 @@ std::string read_text(const std::filesystem::path& path, int64_t limit) {
 }
 
 std::string safe_file_name(std::string_view name) {
-  std::string safe(name);
+  // File systems take 255 bytes; callers add an ending, and a save in progress one more. The end of a name
+  // tells more than its beginning: scopes come first.
+  constexpr size_t kLongest = 200;
+  std::string safe(name.substr(name.size() - std::min(name.size(), kLongest)));
   for (char& c : safe) {
     const bool keep = (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
                       c == '.' || c == '_' || c == '-';

@@ -47,7 +47,7 @@ class AtomicFile {
 // Whole file as text; throws Error when it is larger than `limit` bytes.
 std::string read_text(const std::filesystem::path& path, int64_t limit = 64 << 20);
 
-// `name` with every character outside [A-Za-z0-9._-] replaced by '_', never empty, "." or "..".
+// The last 200 characters of `name`, each outside [A-Za-z0-9._-] replaced by '_'; never empty, "." or "..".
 std::string safe_file_name(std::string_view name);
 
 }  // namespace octet
