@@ -27,7 +27,7 @@ constexpr double kMinPieceFlops = 1.5e6;
 constexpr int64_t kSliceUnit = 64;
 // oneDNN adds all products of an output in one chain, whose rounding error grows with the root of their
 // number. Longer sums are made in parts, of about so many products.
-constexpr int64_t kMostTerms = 288;
+constexpr int64_t kMostTerms = 144;
 constexpr int64_t kPartUnit = 16;  // input channels
 
 bool is_post_op(Function function) {
