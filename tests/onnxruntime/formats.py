@@ -103,7 +103,7 @@ def write(form, source, path, name, arrays):
 
 def main():
     arguments = common.parser(__doc__)
-    arguments.add_argument("--limit", type=int, default=200, help="images compared: fewer say little, a few of them make most of the noise")
+    arguments.add_argument("--limit", type=int, default=400, help="images compared: fewer say little, a few of them make most of the noise")
     arguments.add_argument("--calibration", type=int, default=4, help="images that are calibrated with")
     arguments.add_argument("--formats", nargs="+", default=list(FORMATS), choices=FORMATS, metavar="FORMAT")
     arguments.add_argument("--transformers", type=pathlib.Path, help="folder of bert_base.onnx and vit_b16.onnx")
