@@ -185,15 +185,12 @@ class Placer {
   }
 
   // ONNX Runtime's float Softmax takes rows one by one, its 8-bit one a table: of many short rows that is a
-  // third. (A classifier has one row, and keeps its probabilities.)
+  // third. (A classifier has one row, and keeps its probabilities; rows of two have a better form.)
   bool short_softmax(const Node& node) const {
     constexpr int64_t kShort = 16;
-    if (!target_.quantized_sums || curved() || !node.is("Softmax") || !graph_.value(node.inputs[0]).shape)
-      return false;
-    const Dims& shape = *graph_.value(node.inputs[0]).shape;
-    const int64_t axis = node.attributes.get_int("axis", -1);
-    return shape.size() >= 3 && (axis == -1 || axis + 1 == static_cast<int64_t>(shape.size())) &&
-           shape.back().known() && shape.back().value() <= kShort;
+    if (!target_.quantized_sums || curved()) return false;
+    const auto width = width_of_many_rows(graph_, node);
+    return width && *width != 2 && *width <= kShort;
   }
 
   int rank(ValueId v) const {

@@ -108,6 +108,14 @@ std::vector<QuantizedLayer> insert_qdq(Graph& graph, const Placement& placement,
 std::vector<QuantizedLayer> insert_qdq(Graph& graph, const Placement& placement,
                                        const QuantizeOptions& options, const RangeOf& range_of);
 
+// ONNX Runtime's Softmax takes rows one by one. Where there are many of two elements, it becomes the sigmoid
+// of each element minus the other, a product by a constant (equal up to float rounding). Returns how many
+// did.
+int64_t spell_softmax_of_two_as_sigmoid(Graph& graph);
+// The length of a Softmax's rows along the last axis, when it is known and they are many: 64, or as many as a
+// tensor of three dimensions or more is taken to have. A classifier has one.
+std::optional<int64_t> width_of_many_rows(const Graph& graph, const Node& softmax);
+
 // Whether the layer's weights can absorb a scale per channel of its input: no groups of several channels.
 bool takes_channel_scales(const Graph& graph, const Node& layer);
 

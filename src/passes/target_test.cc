@@ -174,13 +174,30 @@ TEST(OnnxRuntimeTarget, QuantizesSoftmaxOfShortRows) {
     const ValueId shape = n.g.add_constant("shape", Tensor::of<int64_t>({3}, {1, -1, classes}));
     return n.finish(n.op("Softmax", {n.op("Reshape", {n.conv(n.x, 16, 64, "conv"), shape}, "rows")}, "y"));
   };
-  EXPECT_EQ(placed(scores(2), "onnxruntime"), (Names{"conv", "rows", "x", "y"}));
+  EXPECT_EQ(placed(scores(4), "onnxruntime"), (Names{"conv", "rows", "x", "y"}));
   EXPECT_EQ(placed(scores(64), "onnxruntime"), (Names{"conv", "x"}));
-  EXPECT_EQ(placed(scores(2), "openvino"), (Names{"x"}));
+  EXPECT_EQ(placed(scores(4), "openvino"), (Names{"x"}));
   Net n({1, 16});
   const Graph& classifier =
       n.finish(n.op("Softmax", {n.op("MatMul", {n.x, n.floats({16, 10})}, "scores")}, "y"));
   EXPECT_EQ(placed(classifier, "onnxruntime"), (Names{"x"})) << "one row";
+}
+
+TEST(OnnxRuntimeTarget, SpellsSoftmaxOfTwoAsSigmoid) {
+  const auto scores = [](Dims shape) {
+    Net n(std::move(shape));
+    return n.finish(n.op("Softmax", {n.x}, "y"));
+  };
+  Graph g = scores({1, 50, 2});
+  EXPECT_TRUE(placed(g, "onnxruntime").empty());
+  const Graph plain = g;
+  EXPECT_EQ(spell_softmax_of_two_as_sigmoid(g), 1);
+  EXPECT_EQ(ops_of(g), (Names{"MatMul", "Sigmoid"}));
+  expect_same_function(plain, g, 1e-6);
+  for (const Dims& shape : {Dims{1, 2}, Dims{1, 50, 3}}) {
+    Graph other = scores(shape);
+    EXPECT_EQ(spell_softmax_of_two_as_sigmoid(other), 0);
+  }
 }
 
 TEST(Targets, ATableServesAll) {

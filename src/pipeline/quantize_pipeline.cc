@@ -286,6 +286,7 @@ Quantized quantize(const QuantizeArguments& arguments, FloatModel& model, Progre
   const CalibrationTable& table = result.calibrated.table;
   keep_in_float(arguments, setup, quantization, result);
   result.done = quantize_by_recipe(setup, table, log);
+  if (options.target->quantized_sums) spell_softmax_of_two_as_sigmoid(result.done.graph);
   model.drop_pages();
   store_metadata(result.done.graph, arguments, table);
   if (arguments.effort.effort == "fast") {
