@@ -8,7 +8,7 @@ namespace {
 
 int64_t elements(const engine::TensorDef& def, const SymbolValues& symbols) {
   int64_t count = 1;
-  for (int64_t d : evaluate(def.shape, symbols)) count *= d;
+  for (int64_t d : evaluate(def.shape, symbols)) count *= std::max<int64_t>(0, d);
   return count;
 }
 
@@ -71,7 +71,7 @@ EngineSummary summarize(const engine::Model& model) {
     ++kinds[{step_kind(step), step.precision}];
     if (step.inputs.empty() || step.inputs[0] < 0 || step.outputs.empty()) continue;
     const int64_t macs = macs_per_output(model, step, symbols);
-    if (macs == 0) continue;
+    if (macs <= 0) continue;  // the shapes of other inputs than the engine was built for may be negative
     const int64_t total = macs * elements(model.tensors[step.outputs[0]], symbols);
     summary.macs += total;
     if (int8) summary.int8_macs += total;

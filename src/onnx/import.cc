@@ -1,6 +1,7 @@
 #include <google/protobuf/io/coded_stream.h>
 
 #include <algorithm>
+#include <cctype>
 #include <limits>
 #include <set>
 #include <unordered_map>
@@ -202,7 +203,7 @@ class Importer {
       for (const auto& dim : type.shape().dim()) {
         if (dim.has_dim_value() && dim.dim_value() > 0)
           shape.emplace_back(dim.dim_value());
-        else if (!dim.dim_param().empty())
+        else if (is_name(dim.dim_param()))
           shape.push_back(Dim::symbol(dim.dim_param()));
         else
           shape.push_back(fresh_symbol(input.name(), shape.size()));
@@ -227,6 +228,11 @@ class Importer {
       if (std::ranges::find(node.input(), tensor.name()) != node.input().end())
         return fmt::format(" of node '{}' ({})", node.name(), node.op_type());
     return {};
+  }
+
+  // Exporters write "?", "-1" and the like for dimensions of which nothing is known: these are not one.
+  static bool is_name(std::string_view dim) {
+    return dim != "None" && std::ranges::any_of(dim, [](unsigned char c) { return std::isalpha(c); });
   }
 
   Dim fresh_symbol(const std::string& input, size_t axis) {
@@ -260,7 +266,7 @@ class Importer {
     for (const auto& dim : type.shape().dim()) {
       if (dim.has_dim_value() && dim.dim_value() >= 0)
         shape.emplace_back(dim.dim_value());
-      else if (!dim.dim_param().empty())
+      else if (is_name(dim.dim_param()))
         shape.push_back(Dim::symbol(dim.dim_param()));
       else
         return;

@@ -226,6 +226,20 @@ struct Model {
   std::string error() const { return error_of(proto.SerializeAsString()); }
 };
 
+// "?" twice is not one name.
+TEST(Onnx, DimensionsWithoutNamesAreEachTheirOwn) {
+  Model m;
+  auto& shape = *m.graph().mutable_input(0)->mutable_type()->mutable_tensor_type()->mutable_shape();
+  shape.clear_dim();
+  for (const char* name : {"?", "?", "-1", "None", "n", "n"}) shape.add_dim()->set_dim_param(name);
+  m.node("Relu", {"x"}, "y");
+  const Graph graph = m.import();
+  const Dims& dims = *graph.value(graph.inputs()[0]).shape;
+  for (size_t i = 0; i < 4; ++i)
+    for (size_t j = 0; j < i; ++j) EXPECT_NE(dims[i], dims[j]) << i << " and " << j;
+  EXPECT_EQ(dims[4], dims[5]);
+}
+
 TEST(Onnx, EveryUnsupportedNodeIsListed) {
   Model m;
   m.node("Foo", {"x"}, "a");
