@@ -39,6 +39,17 @@ int64_t macs_per_output(const engine::Model& model, const engine::StepDef& step,
   return 0;
 }
 
+// 0 where sizes of the optimum are not those of a run: only the data decide them, or it is none.
+int64_t multiplications(const engine::Model& model, const engine::StepDef& step,
+                        const SymbolValues& symbols) {
+  try {
+    const int64_t macs = macs_per_output(model, step, symbols);
+    return macs <= 0 ? 0 : macs * elements(model.tensors[step.outputs[0]], symbols);
+  } catch (const Error&) {
+    return 0;
+  }
+}
+
 }  // namespace
 
 std::string step_kind(const engine::StepDef& step) {
@@ -59,7 +70,8 @@ std::string tensor_text(const engine::TensorDef& def) {
 EngineSummary summarize(const engine::Model& model) {
   EngineSummary summary;
   SymbolValues symbols;
-  for (const engine::Symbol& s : model.symbols) symbols[s.name] = s.optimum;
+  for (const engine::Symbol& s : model.symbols)
+    if (!s.at_run) symbols[s.name] = s.optimum;
   for (const engine::TensorDef& def : model.tensors)
     if (def.storage == engine::Storage::kConstant) summary.constant_bytes += def.constant.bytes();
   std::map<std::pair<std::string, std::string>, int64_t> kinds;
@@ -70,9 +82,7 @@ EngineSummary summarize(const engine::Model& model) {
     summary.float_steps += step.precision.starts_with("float");
     ++kinds[{step_kind(step), step.precision}];
     if (step.inputs.empty() || step.inputs[0] < 0 || step.outputs.empty()) continue;
-    const int64_t macs = macs_per_output(model, step, symbols);
-    if (macs <= 0) continue;  // the shapes of other inputs than the engine was built for may be negative
-    const int64_t total = macs * elements(model.tensors[step.outputs[0]], symbols);
+    const int64_t total = multiplications(model, step, symbols);
     summary.macs += total;
     if (int8) summary.int8_macs += total;
   }

@@ -35,9 +35,12 @@ void canonicalize(Graph& graph) {
     changed |= quantize_moved_bytes(graph);
     changed |= carry_scales(graph);
     changed |= quantize_before_concat(graph);
+    if (changed) continue;
+    // Constants may be sizes, from which further ones follow.
+    graph.prune();
+    infer_shapes(graph);
+    changed = fold_constants(graph);
   }
-  graph.prune();
-  infer_shapes(graph);
 }
 
 }  // namespace octet

@@ -186,6 +186,31 @@ TEST(Canonicalize, FoldsConstantsAndDropsWhatDoesNothing) {
   EXPECT_EQ(ops_of(again), ops_of(after));
 }
 
+// Exporters compute what to pad by from the shape, as a matrix of begins and ends: the second sizes derive
+// from the shape that the first ones give.
+TEST(Canonicalize, FoldsSizesThatFollowFromOthers) {
+  Net n({Dim::symbol("n"), 28});
+  const auto list = [&](std::vector<int64_t> v) {
+    const auto size = static_cast<int64_t>(v.size());
+    return n.g.add_constant("list", Tensor::of<int64_t>({size}, std::span<const int64_t>(v)));
+  };
+  ValueId x = n.x;
+  for (const std::string stage : {"first", "second"}) {
+    const ValueId size = n.op("Gather", {n.op("Shape", {x}, stage + "_shape"), list({1})}, stage + "_size");
+    const ValueId more = n.op("Mod", {size, list({5})}, stage + "_more");
+    Attributes axis, perm;
+    axis.set("axis", int64_t{0});
+    perm.set("perm", Ints{1, 0});
+    const ValueId pairs = n.op("Concat", {list({0, 0, 0}), more}, stage + "_pairs", axis);
+    const ValueId matrix = n.op("Reshape", {pairs, list({2, 2})}, stage + "_matrix");
+    const ValueId turned = n.op("Transpose", {matrix}, stage + "_turned", perm);
+    x = n.op("Pad", {x, n.op("Reshape", {turned, list({-1})}, stage + "_pads")}, stage);
+  }
+  Graph& g = n.finish(x);
+  canonicalize(g);
+  EXPECT_EQ(g.value(g.outputs()[0]).shape, (Dims{Dim::symbol("n"), 32}));  // 28 + 3, and 31 + 1
+}
+
 TEST(MergeConstants, OfOneContentOneIsLeft) {
   Net n({1, 2});
   const auto row = [&](std::vector<float> v) {
