@@ -24,6 +24,7 @@ void canonicalize(Graph& graph) {
   while (changed) {
     changed = remove_noops(graph);
     changed |= fold_constants(graph);
+    changed |= widen_1d(graph);
     changed |= fold_batch_norm(graph);
     changed |= fold_space_to_depth(graph);
     changed |= fuse_activations(graph);

@@ -15,6 +15,10 @@ void canonicalize(Graph& graph);
 // DequantizeLinear stays: an 8-bit weight is never turned back into floats.
 bool fold_constants(Graph& graph, int64_t max_bytes = 64 << 20);
 
+// A convolution or pool over one dimension becomes one over two, the first of which has one row; so does what
+// is computed on each element behind it.
+bool widen_1d(Graph& graph);
+
 // A BatchNormalization (or a Mul or Add by a constant per channel) behind a convolution goes into its weights
 // and bias.
 bool fold_batch_norm(Graph& graph);

@@ -211,6 +211,37 @@ TEST(Canonicalize, FoldsSizesThatFollowFromOthers) {
   EXPECT_EQ(g.value(g.outputs()[0]).shape, (Dims{Dim::symbol("n"), 32}));  // 28 + 3, and 31 + 1
 }
 
+TEST(Canonicalize, OneDimensionBecomesTwo) {
+  for (const Dim& batch : {Dim(2), Dim::symbol("n")}) {
+    Net n({batch, 4, 16});
+    const auto conv = [&](ValueId x, int64_t kernel, int64_t group, const std::string& out) {
+      Attributes a;
+      a.set("kernel_shape", Ints{kernel});
+      a.set("pads", Ints(2, kernel / 2));
+      a.set("group", group);
+      return n.op("Conv", {x, n.floats({4, 4 / group, kernel}), n.floats({4})}, out, a);
+    };
+    const ValueId c = conv(n.x, 3, 1, "first");
+    const ValueId normal =
+        n.op("BatchNormalization", {c, n.floats({4}), n.floats({4}), n.floats({4}), n.floats({4}, 1, 2)},
+             "normal");
+    const ValueId swish = n.op("Mul", {normal, n.op("Sigmoid", {normal}, "sigmoid")}, "swish");
+    const ValueId sum = n.op("Add", {conv(swish, 5, 4, "second"), swish}, "sum");
+    const ValueId scaled = n.op("Mul", {sum, n.floats({1, 4, 1})}, "scaled");
+    Attributes pool;
+    pool.set("kernel_shape", Ints{2});
+    pool.set("strides", Ints{2});
+    const Graph before = n.finish(n.op("MaxPool", {n.op("Relu", {scaled}, "relu")}, "y", pool));
+    Graph after = before;
+    canonicalize(after);
+    EXPECT_EQ(ops_of(after),
+              (Names{"Unsqueeze", "Conv", "Silu", "Conv", "Add", "Mul", "Relu", "MaxPool", "Squeeze"}));
+    EXPECT_EQ(after.value(after.outputs()[0]).name, "y");
+    EXPECT_EQ(after.value(after.outputs()[0]).shape, before.value(before.outputs()[0]).shape);
+    if (batch.known()) expect_same_function(before, after);
+  }
+}
+
 TEST(MergeConstants, OfOneContentOneIsLeft) {
   Net n({1, 2});
   const auto row = [&](std::vector<float> v) {
