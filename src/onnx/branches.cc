@@ -1,6 +1,7 @@
 #include "onnx/branches.h"
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <set>
 #include <unordered_map>
@@ -49,6 +50,24 @@ void rename_reads(onnx_pb::NodeProto& node, const std::map<std::string, std::str
     for (auto& inner : *attribute.mutable_g()->mutable_node()) rename_reads(inner, names);
     for (auto& output : *attribute.mutable_g()->mutable_output()) renamed(*output.mutable_name());
   }
+}
+
+const onnx_pb::TensorProto* constant_of(const onnx_pb::GraphProto& graph, const std::string& name) {
+  for (const auto& tensor : graph.initializer())
+    if (tensor.name() == name) return &tensor;
+  for (const auto& node : graph.node())
+    if (node.op_type() == "Constant" && node.output_size() == 1 && node.output(0) == name)
+      for (const auto& attribute : node.attribute())
+        if (attribute.name() == "value" && attribute.has_t()) return &attribute.t();
+  return nullptr;
+}
+
+// One integer that is 0.
+bool is_zero(const onnx_pb::TensorProto* tensor) {
+  if (tensor == nullptr || tensor->data_type() != dtype_to_onnx(DType::kInt64)) return false;
+  if (std::ranges::any_of(tensor->dims(), [](int64_t d) { return d != 1; })) return false;
+  if (tensor->int64_data_size() == 1) return tensor->int64_data(0) == 0;
+  return tensor->raw_data() == std::string(8, '\0');
 }
 
 class Evaluation {
@@ -184,6 +203,38 @@ std::vector<std::optional<bool>> known_booleans(const Graph& graph) {
     result.push_back(usable ? std::optional(tensor->as<bool>()[0]) : std::nullopt);
   }
   return result;
+}
+
+bool spares_empty_inputs(const onnx_pb::GraphProto& graph, int node) {
+  const onnx_pb::NodeProto& call = graph.node(node);
+  const auto made = producers(graph);
+  const auto producer = [&](const std::string& name) {
+    const auto found = made.find(name);
+    return found == made.end() ? nullptr : &graph.node(found->second);
+  };
+  // Whether a size is 0.
+  const onnx_pb::NodeProto* test = producer(call.input(0));
+  if (test != nullptr && test->op_type() == "Cast") test = producer(test->input(0));
+  if (test == nullptr || test->op_type() != "Equal" || test->input_size() != 2) return false;
+  const bool first = is_zero(constant_of(graph, test->input(0)));
+  if (!first && !is_zero(constant_of(graph, test->input(1)))) return false;
+  const onnx_pb::NodeProto* size = producer(test->input(first ? 1 : 0));
+  constexpr int kMostSteps = 4;
+  for (int i = 0; i < kMostSteps && size != nullptr && size->input_size() > 0; ++i) {
+    if (size->op_type() == "Shape" || size->op_type() == "Size") break;
+    const bool passes = std::ranges::any_of(std::array{"ReduceProd", "Gather", "Squeeze", "Cast"},
+                                            [&](const char* op) { return size->op_type() == op; });
+    size = passes ? producer(size->input(0)) : nullptr;
+  }
+  if (size == nullptr || (size->op_type() != "Shape" && size->op_type() != "Size")) return false;
+  for (const auto& attribute : call.attribute()) {
+    if (attribute.name() != "then_branch") continue;
+    return std::ranges::all_of(attribute.g().output(), [&](const auto& output) {
+      const auto* tensor = constant_of(attribute.g(), output.name());
+      return tensor != nullptr && std::ranges::count(tensor->dims(), 0) > 0;
+    });
+  }
+  return false;
 }
 
 void take_branch(onnx_pb::GraphProto& graph, int node, bool condition) {

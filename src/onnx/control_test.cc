@@ -203,6 +203,31 @@ TEST(Branches, NestedAndOneAfterAnother) {
   EXPECT_NEAR(result(model, {3})[0], 3, 1e-5);
 }
 
+// What PyTorch's detectors end with: nothing was found, or something is done with what was.
+TEST(Branches, OfNothingAtAll) {
+  for (const bool empty_result : {true, false}) {
+    Model model;
+    model.input("x", DType::kFloat32, {5});
+    model.node("NonZero", {"x"}, {"places"});
+    model.node("Shape", {"places"}, {"sizes"});
+    model.node("ReduceProd", {"sizes"}, {"count"});
+    model.constant<int64_t>("none", {}, {0});
+    model.node("Equal", {"count", "none"}, {"c"});
+    auto& node = model.node("If", {"c"}, {"y"});
+    auto& nothing = add_branch(node, "then_branch", "r");
+    auto& constant = *add_node(nothing, "Constant", {}, {"r"}).add_attribute();
+    constant.set_name("value");
+    constant.set_type(onnx_pb::AttributeProto::TENSOR);
+    write_tensor(Tensor(DType::kInt64, {1, empty_result ? 0 : 1}), "", *constant.mutable_t());
+    add_node(add_branch(node, "else_branch", "r"), "Neg", {"places"}, {"r"});
+    model.output("y");
+    if (empty_result)
+      EXPECT_EQ(ops_of(model.import()).back(), "Identity") << "of the else branch";
+    else
+      EXPECT_NE(model.error().find("is not decided"), std::string::npos);
+  }
+}
+
 TEST(Branches, Errors) {
   Model data;
   data.input("x", DType::kFloat32, {1});

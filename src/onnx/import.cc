@@ -161,11 +161,12 @@ class Importer {
       if (!find_booleans(conditions, known))
         for (const std::string& condition : conditions) find_booleans({condition}, known);
       std::set<int> taken;
-      for (const int node : ready)
-        if (const auto value = known[graph.node(node).input(0)]) {
-          take_branch(graph, node, *value);
-          taken.insert(node);
-        }
+      for (const int node : ready) {
+        const auto value = known[graph.node(node).input(0)];
+        if (!value && !spares_empty_inputs(graph, node)) continue;
+        take_branch(graph, node, value.value_or(false));
+        taken.insert(node);
+      }
       if (taken.empty()) return;
       google::protobuf::RepeatedPtrField<onnx_pb::NodeProto> nodes;
       nodes.Swap(graph.mutable_node());
