@@ -69,9 +69,11 @@ struct ConvertTiles {
     if (four_bytes(call))
       first = call.op == ConvertOp::kQuantize ? run_four_bytes<true>(call, image, first, last)
                                               : run_four_bytes<false>(call, image, first, last);
+    if (call.op == ConvertOp::kCopy32 && call.out_layout == Layout::kPlain)
+      return copy32(call, image, first, last);
     for (; first < last; first += kTile) {
       if (call.op == ConvertOp::kCopy32)
-        copy32(call, image, first);
+        copy32(call, image, first, smaller(last, first + kTile));
       else if (call.out_layout == Layout::kNhwc)
         call.op == ConvertOp::kDequantize ? dequantize_to_nhwc(call, image, first)
                                           : plain_to_nhwc8(call, image, first);
@@ -201,8 +203,8 @@ struct ConvertTiles {
       for (int64_t p = first; p < last; ++p) out[p * call.out_stride + c] = in[c * call.pixels + p];
   }
 
-  static void copy32(const ConvertCall& call, int64_t image, int64_t first) {
-    const int64_t last = smaller(call.pixels, first + kTile);
+  // To planes, `last - first` should be large: whole cache lines of one plane after the other.
+  static void copy32(const ConvertCall& call, int64_t image, int64_t first, int64_t last) {
     const bool to_nhwc = call.out_layout == Layout::kNhwc;
     const int64_t stride = to_nhwc ? call.out_stride : call.in_stride;
     if (to_nhwc && call.channels < 8) return interleave32(call, image, first, last);
