@@ -15,7 +15,8 @@ namespace {
 
 constexpr ConvTiles kTiles = {4, {28, 14, 9, 6}};
 
-constexpr int kAheadVectors = 16;  // accumulators of tiles that fetch ahead
+constexpr int kAheadVectors = 16;     // accumulators of tiles that fetch ahead
+constexpr int kAheadOfRow = 64 * 24;  // bytes that a single row, which waits for its weights, fetches ahead
 
 struct TileArgs {
   const uint8_t* const* pointers;  // of the first pixel in the first run
@@ -59,6 +60,9 @@ inline __attribute__((always_inline)) void multiply(const TileArgs& a, __m512i (
       if constexpr (P * B >= kAheadVectors) {
         _mm_prefetch(ahead, _MM_HINT_T0);
         ahead += ahead_step;
+      } else if constexpr (P == 1) {
+#pragma GCC unroll 4
+        for (int j = 0; j < B; ++j) _mm_prefetch(w + j * a.block_bytes + kAheadOfRow, _MM_HINT_T0);
       }
       __m512i weights[B];
 #pragma GCC unroll 4
