@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/eltwise/eltwise.h"
+#include "kernels/eltwise/gate.h"
 #include "kernels/eltwise/pieces.h"
 #include "kernels/simd/smaller.h"
 
@@ -182,6 +183,24 @@ struct EltwiseBody {
     return static_cast<uint8_t*>(call.output) + element * (kFloat ? 4 : 1);
   }
 
+  // Pixels [first, last), those that make no whole row one by one.
+  void run_gate(int64_t first, int64_t last) const {
+    EltwiseGate<S> gate;
+    EltwiseArrays t = arrays();
+    const int64_t pixels = EltwiseGate<S>::pixels_per_row(call);
+    while (first < last) {
+      const int64_t image = first / call.pixels, stop = smaller(last, (image + 1) * call.pixels);
+      const int64_t rows = (stop - first) / pixels;
+      const uint8_t* b = call.b + image * call.b_stride;
+      gate.load(call, b, pixels);
+      gate.run(call, call.a + first * call.a_stride, static_cast<uint8_t*>(output(first * call.out_stride)),
+               rows, pixels * call.channels, pixels * call.a_stride, pixels * call.out_stride);
+      t.b = b;
+      for (first += rows * pixels; first < stop; ++first)
+        row<false>(t, call.a + first * call.a_stride, b, output(first * call.out_stride), call.channels);
+    }
+  }
+
   static void run(const EltwiseCall& call, int64_t begin, int64_t end) noexcept {
     const EltwiseBody body{call, call.epilogue};
     const int64_t rows = call.images * call.pixels;
@@ -193,6 +212,8 @@ struct EltwiseBody {
       return;
     }
     const int64_t step = eltwise_rows_per_piece(call), last = smaller(rows, end * step);
+    if constexpr (kOp == EltwiseOp::kMul && kBroadcast == Broadcast::kImage && !kFunction && !kFloat)
+      if (EltwiseGate<S>::takes(call)) return body.run_gate(begin * step, last);
     if (body.periodic()) return body.run_periodic(begin * step, last);
     EltwiseArrays t = body.arrays();
     for (int64_t p = begin * step; p < last; ++p) {
