@@ -21,16 +21,18 @@ struct Arguments {
   std::string model, output, tuning;
   ProfileArguments shapes;
   bool int8_only = false, verbose = false, fp16 = false, bf16 = false, deterministic = false, retime = false;
+  bool allow_float = false;
 };
 
-engine::Model build_model(const Arguments& arguments) {
+engine::Model build_model(const Arguments& arguments, const std::vector<std::string>& float_layers) {
   if (const FileKind kind = file_kind(arguments.model); kind != FileKind::kModel)
     fail(ErrorCode::kBadFile, "'{}' is {}: expected an ONNX model", arguments.model,
          kind == FileKind::kEngine ? "an engine already" : "no model");
   BuildOptions options;
-  options.int8_only = arguments.int8_only;
+  options.int8_only = arguments.int8_only && float_layers.empty();
   options.profiles = arguments.shapes.profiles();
   options.deterministic = arguments.deterministic;
+  options.float_layers = float_layers;
   if (arguments.fp16) options.weights = DType::kFloat16;
   if (arguments.bf16) options.weights = DType::kBFloat16;
   return build_engine(import_onnx(arguments.model), options);
@@ -53,6 +55,17 @@ void print_steps(const engine::Model& model, bool all) {
   print(columns(rows, 4));
 }
 
+void note_float(const std::vector<FasterInFloat>& layers, bool allowed) {
+  if (layers.empty()) return;
+  std::string list;
+  for (const FasterInFloat& layer : layers)
+    list +=
+        fmt::format("{}{} ({} % of the time in 8 bits)", list.empty() ? "" : ", ", layer.name, layer.percent);
+  note(fmt::format("{} faster in float on this CPU: {}; {}",
+                   plural(static_cast<int64_t>(layers.size()), "layer"), list,
+                   allowed ? "computed in float" : "--allow-float computes them in float"));
+}
+
 // What cannot run is not written. Where nobody chose sizes, the likely ones prove nothing.
 void try_out(const engine::Engine& engine) {
   const engine::Model& model = engine.model();
@@ -71,10 +84,13 @@ void try_out(const engine::Engine& engine) {
 void run(const Arguments& arguments) {
   check_writable(arguments.output, {arguments.model});
   if (!arguments.tuning.empty()) check_writable(arguments.tuning, {arguments.model, arguments.output});
-  engine::Model made = build_model(arguments);
+  engine::Model made = build_model(arguments, {});
   if (!arguments.tuning.empty()) {
-    const int measured = tune(made, arguments.tuning, arguments.retime, kTuningSeconds);
-    note(fmt::format("{}: {} measured", arguments.tuning, plural(measured, "step")));
+    const auto build = [&](const std::vector<std::string>& floats) { return build_model(arguments, floats); };
+    const Tuned tuned =
+        tune(made, build, arguments.tuning, arguments.retime, arguments.allow_float, kTuningSeconds);
+    note(fmt::format("{}: {} measured", arguments.tuning, plural(tuned.measured, "step")));
+    note_float(tuned.faster_in_float, arguments.allow_float);
   }
   const engine::Engine engine(std::move(made));
   const engine::Model& model = engine.model();
@@ -120,6 +136,11 @@ Command add_build(CLI::App& root) {
           ->type_name("FILE");
   app->add_flag("--retime", arguments->retime, "measure again where the tuning file is of another CPU")
       ->needs(tuning);
+  app->add_flag(
+         "--allow-float", arguments->allow_float,
+         "compute layers in float where the tuning file says that this is faster; results change a little")
+      ->needs(tuning)
+      ->excludes("--int8-only");
   app->add_flag("--verbose", arguments->verbose, "show every step");
   arguments->common.add(*app, /*with_threads=*/false);
   app->footer(

@@ -31,6 +31,8 @@ struct BuildOptions {
   DType weights = DType::kFloat32;
   // Float convolutions and products in one fixed order: the same bits on every CPU.
   bool deterministic = false;
+  // Layers, by the name of their node, that compute in float although they could in 8 bits.
+  std::vector<std::string> float_layers = {};
 };
 
 // Lowers a graph as import_onnx gives it (it is made canonical first).

@@ -407,9 +407,10 @@ void lower_weighted(LoweringState& l, const NodeGroup& group) {
   const QuantParams params = x ? x->params : QuantParams{DType::kUInt8, -1, {1.0f}, {0}};
   if (dynamic) x = QuantizedValue{dynamic->stored, {}};
   auto weights = x ? integer_weights(l, *w, params, reason) : std::nullopt;
-  if (x && weights && sums_fit(weights->values))
+  const bool wants_float = l.wants_float(node) && !dynamic;
+  if (x && weights && !wants_float && sums_fit(weights->values))
     return IntegerLowering(l, group, *w, *x, dynamic, std::move(*weights), *bias).run();
-  if (x && weights) reason = "its sums could exceed 32 bits";
+  if (x && weights) reason = wants_float ? "float is faster on this CPU" : "its sums could exceed 32 bits";
   if (!x || !l.is_quantized_model()) reason = l.float_reason(node);
   const auto floats = l.constant_floats(w->weights);
   if (!floats || floats->dtype() != DType::kFloat32) return lower_piecewise(l, group);

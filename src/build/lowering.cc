@@ -366,6 +366,11 @@ std::string LoweringState::input_reason(ValueId value) const {
   return what + " is quantized in a form that kernels do not take";
 }
 
+bool LoweringState::wants_float(const Node& node) const {
+  const auto& names = options_.float_layers;
+  return std::find(names.begin(), names.end(), node.name) != names.end();
+}
+
 std::string LoweringState::float_reason(const Node& node) const {
   if (!quantized_model_) return "the model has no Q/DQ";
   const OpDef* op = find_op(node.op, node.domain);

@@ -39,6 +39,7 @@ class LoweringState {
 
   // --- reading the graph
   const Graph& graph() const { return graph_; }
+  bool wants_float(const Node& node) const;  // BuildOptions::float_layers
   // The 8-bit form of a float value made by a DequantizeLinear of a variable, per tensor or per channel (axis
   // 1).
   std::optional<QuantizedValue> quantized(ValueId value) const;

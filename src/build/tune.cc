@@ -24,6 +24,21 @@ constexpr int kFewestRuns = 10, kMostRuns = 200;
 
 // Of each step; empty where it has no alternatives.
 std::vector<std::string> tactic_keys(const engine::Model& model) {
+  std::vector<std::string> keys = layer_keys(model);
+  for (size_t i = 0; i < keys.size(); ++i) {
+    if (keys[i].empty()) continue;
+    const engine::StepDef& step = model.steps[i];
+    const Dims& y = model.tensors[static_cast<size_t>(step.outputs[0])].shape;
+    const Dim& channels = step.kind == "conv" ? y[1] : y.back();
+    const bool one_block = channels.known() && channels.value() <= 16;
+    if (step.attributes.get_int("group", 1) > 1 || one_block) keys[i].clear();
+  }
+  return keys;
+}
+
+}  // namespace
+
+std::vector<std::string> layer_keys(const engine::Model& model) {
   SymbolValues symbols;
   for (const engine::Symbol& s : model.symbols)
     if (!s.at_run) symbols[s.name] = s.optimum;
@@ -38,9 +53,7 @@ std::vector<std::string> tactic_keys(const engine::Model& model) {
     if (step.inputs.empty() || step.outputs.empty() || step.inputs[0] < 0) continue;
     const Shape& x = shapes[static_cast<size_t>(step.inputs[0])];
     const Shape& y = shapes[static_cast<size_t>(step.outputs[0])];
-    const int64_t group = step.attributes.get_int("group", 1);
-    if (x.size() < 2 || y.size() < 2 || group > 1) continue;
-    if ((step.kind == "conv" ? y[1] : y.back()) <= 16) continue;  // one block: nothing to choose
+    if (x.size() < 2 || y.size() < 2) continue;
     const auto list = [&](const char* name) {
       return fmt::format("{}", fmt::join(step.attributes.get_ints(name), "."));
     };
@@ -49,6 +62,8 @@ std::vector<std::string> tactic_keys(const engine::Model& model) {
         fmt::format("{} {} to {} {}", step.kind, fmt::join(x, "x"), fmt::join(y, "x"), dtype_name(dtype));
     for (const char* name : {"kernel", "strides", "dilations", "pads"})
       if (step.kind == "conv") keys[i] += fmt::format(" {} {}", name, list(name));
+    if (const int64_t group = step.attributes.get_int("group", 1); group > 1)
+      keys[i] += fmt::format(" group {}", group);
     keys[i] += fmt::format(" function {}", step.attributes.get_int("function", 0));
     if (step.inputs.size() > 6 && step.inputs[6] >= 0) keys[i] += " residual";
   }
@@ -65,8 +80,6 @@ std::vector<Tensor> zero_inputs(const engine::Model& model, const engine::Contex
   }
   return inputs;
 }
-
-}  // namespace
 
 int measure_tactics(const engine::Model& model, Tactics& tactics, double seconds) {
   const std::vector<std::string> keys = tactic_keys(model);

@@ -109,6 +109,18 @@ class Works(Case):
             self.assertEqual(e.read_bytes() == plain.read_bytes(), tactic == 0)
             self.assertEqual(output(e), output(plain))
         build = ("build", q, "-o", self.folder / "other.octet", "--tuning", t)
+        # Float is reported, and used only where it is allowed.
+        self.assertTrue(known["float_percent"])
+        half = {**known, "tactics": dict.fromkeys(known["tactics"], 0),
+                "float_percent": dict.fromkeys(known["float_percent"], 50)}
+        t.write_text(json.dumps(half))
+        self.assertIn("--allow-float", self.works("build", q, "-o", e, "--tuning", t).stderr)
+        self.assertEqual(e.read_bytes(), plain.read_bytes())
+        self.assertIn("computed in float", self.works("build", q, "-o", e, "--tuning", t, "--allow-float").stderr)
+        self.assertGreater(self.report("inspect", e)["summary"]["float_steps"], 0)
+        self.fails(*build[:4], "--allow-float", status=2, says="--tuning")
+        t.write_text(json.dumps({**half, "float_percent": {"a": 1001}}))
+        self.fails(*build, says="float_percent")
         t.write_text(json.dumps({**known, "tactics": dict.fromkeys(known["tactics"], 5)}))
         self.fails(*build, says="expected 0 to 3")
         t.write_text(json.dumps({**known, "cpu": "another"}))
