@@ -36,13 +36,14 @@ void softmax_row(const float* x, float* y, int64_t n, ExpKernel exp, bool logari
   for (int64_t i = 0; i < n; ++i) y[i] /= total;
 }
 
-constexpr int64_t kColumns = 64;   // of a block that stays in the first cache
-constexpr int64_t kShortRow = 16;  // elements
+constexpr int64_t kColumns = kSoftmaxColumns;  // of a block that stays in the first cache
+constexpr int64_t kShortRow = 16;              // elements
 
 // The rows of `n` elements that lie `stride` apart, for `width` <= kColumns rows side by side: the same sums
 // in the same order as softmax_row.
 void softmax_columns(const float* x, float* y, int64_t n, int64_t stride, int64_t width, ExpKernel exp,
                      bool logarithm) {
+  if (width == kColumns && !logarithm) return choose_softmax(current_isa())(x, y, n, stride);
   float high[kColumns], lanes[16][kColumns] = {}, terms[kColumns];
   std::fill_n(high, kColumns, -std::numeric_limits<float>::infinity());
   for (int64_t i = 0; i < n; ++i)

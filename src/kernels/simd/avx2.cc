@@ -2,6 +2,8 @@
 
 #include "kernels/simd/function.h"
 #include "kernels/simd/function_avx2.h"
+#include "kernels/simd/softmax_body.h"
+#include "kernels/simd/vector_avx2.h"
 
 namespace octet::kernels {
 namespace {
@@ -35,6 +37,10 @@ void function_avx2(Function function, float alpha, float beta, const float* inpu
 
 void exp_avx2(const float* input, float* output, int64_t count) noexcept {
   map(input, output, count, [](__m256 x) { return evaluate_exp(x); });
+}
+
+void softmax_avx2(const float* x, float* y, int64_t n, int64_t stride) noexcept {
+  softmax_columns_body<Avx2, 8>(x, y, n, stride);
 }
 
 }  // namespace octet::kernels

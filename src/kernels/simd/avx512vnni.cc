@@ -1,5 +1,7 @@
 #include "kernels/simd/function.h"
 #include "kernels/simd/function_avx512.h"
+#include "kernels/simd/softmax_body.h"
+#include "kernels/simd/vector_avx512.h"
 
 namespace octet::kernels {
 namespace {
@@ -31,6 +33,10 @@ void function_avx512vnni(Function function, float alpha, float beta, const float
 
 void exp_avx512vnni(const float* input, float* output, int64_t count) noexcept {
   map(input, output, count, [](__m512 x) { return evaluate_exp(x); });
+}
+
+void softmax_avx512vnni(const float* x, float* y, int64_t n, int64_t stride) noexcept {
+  softmax_columns_body<Avx512, 16>(x, y, n, stride);
 }
 
 }  // namespace octet::kernels

@@ -1,5 +1,7 @@
 #include "kernels/simd/function.h"
 
+#include <limits>
+
 #include "kernels/simd/function_scalar.h"
 
 namespace octet::kernels {
@@ -33,6 +35,26 @@ FunctionKernel choose_function(Isa isa) {
 ExpKernel choose_exp(Isa isa) {
   if (isa >= Isa::kAvx512Vnni) return exp_avx512vnni;
   return isa >= Isa::kAvx2 ? exp_avx2 : exp_reference;
+}
+
+void softmax_reference(const float* x, float* y, int64_t n, int64_t stride) noexcept {
+  for (int64_t c = 0; c < kSoftmaxColumns; ++c) {
+    float high = -std::numeric_limits<float>::infinity(), lanes[16] = {};
+    for (int64_t i = 0; i < n; ++i) high = high > x[i * stride + c] ? high : x[i * stride + c];
+    for (int64_t i = 0; i < n; ++i) {
+      const float power = evaluate_exp(x[i * stride + c] - high);
+      y[i * stride + c] = power;
+      lanes[i % 16] += power;
+    }
+    for (int half = 8; half > 0; half /= 2)
+      for (int l = 0; l < half; ++l) lanes[l] += lanes[l + half];
+    for (int64_t i = 0; i < n; ++i) y[i * stride + c] /= lanes[0];
+  }
+}
+
+SoftmaxKernel choose_softmax(Isa isa) {
+  if (isa >= Isa::kAvx512Vnni) return softmax_avx512vnni;
+  return isa >= Isa::kAvx2 ? softmax_avx2 : softmax_reference;
 }
 
 }  // namespace octet::kernels

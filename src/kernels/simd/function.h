@@ -35,4 +35,14 @@ void exp_avx2(const float* input, float* output, int64_t count) noexcept;
 void exp_avx512vnni(const float* input, float* output, int64_t count) noexcept;
 ExpKernel choose_exp(Isa isa);
 
+// Softmax of kSoftmaxColumns vectors of n floats that lie side by side, the elements of each `stride` apart:
+// exp(x - max) / sum, sums in 16 partial sums by the element's index, added pairwise; NaN as exp and the sum
+// give it.
+inline constexpr int64_t kSoftmaxColumns = 64;
+using SoftmaxKernel = void (*)(const float* x, float* y, int64_t n, int64_t stride) noexcept;
+void softmax_reference(const float* x, float* y, int64_t n, int64_t stride) noexcept;
+void softmax_avx2(const float* x, float* y, int64_t n, int64_t stride) noexcept;
+void softmax_avx512vnni(const float* x, float* y, int64_t n, int64_t stride) noexcept;
+SoftmaxKernel choose_softmax(Isa isa);
+
 }  // namespace octet::kernels

@@ -61,6 +61,33 @@ TEST(Function, SameBitsOnEveryIsa) {
   }
 }
 
+TEST(Softmax, SameBitsOnEveryIsa) {
+  const uint32_t seed = test_seed();
+  std::mt19937 random(seed);
+  for (const int64_t n : {1, 2, 3, 15, 16, 17, 40, 100}) {
+    const int64_t stride = kSoftmaxColumns + static_cast<int64_t>(random() % 9);
+    auto x = inputs(seed + static_cast<uint32_t>(n), n * stride);
+    for (float& v : x)
+      if (random() % 4 != 0) v = static_cast<float>(random() % 2000) * 0.01f - 10;
+    std::vector<float> expected(x.size(), 7.0f);
+    softmax_reference(x.data(), expected.data(), n, stride);
+    for (Isa isa : {Isa::kAvx2, Isa::kAvx512Vnni}) {
+      if (isa > best_isa()) continue;
+      std::vector<float> got(x.size(), 7.0f);
+      choose_softmax(isa)(x.data(), got.data(), n, stride);
+      for (size_t i = 0; i < x.size(); ++i)
+        ASSERT_TRUE(same(expected[i], got[i])) << isa_name(isa) << " n " << n << " element " << i << ": "
+                                               << got[i] << " instead of " << expected[i];
+    }
+    // What it means, for a column of ordinary numbers.
+    double sum = 0;
+    for (int64_t i = 0; i < n; ++i) sum += static_cast<double>(expected[static_cast<size_t>(i * stride + 5)]);
+    if (!std::isnan(sum)) {
+      EXPECT_NEAR(sum, 1, 1e-5);
+    }
+  }
+}
+
 struct Worst {
   double absolute = 0, relative = 0;
   void add(double got, double exact) {
