@@ -123,9 +123,10 @@ void add_options(CLI::App& app, EffortArguments& a) {
       ->capture_default_str();
   app.add_option(
          "--rounding", a.rounding,
-         "how weights are rounded, where that beats the nearest on held-back samples: gptq, or adaround, "
-         "which learns it, no better and four times slower; auto: gptq")
-      ->check(CLI::IsMember({"auto", "gptq", "adaround"}))
+         "how weights are rounded, where that beats the nearest on held-back samples: gptq; adaround, which "
+         "learns it, no better and four times slower; brecq: gptq, then roundings, steps and biases learned "
+         "block by block, for minutes; auto: gptq")
+      ->check(CLI::IsMember({"auto", "gptq", "adaround", "brecq"}))
       ->capture_default_str();
   app.add_option("--skip", a.skip,
                  "leave out stages, e.g. gptq,refit: any of equalization and absorption (of weights with one "

@@ -36,6 +36,33 @@ StageGains gains_of(const SequentialReport& report) {
   return gains;
 }
 
+std::string blocks_text(const BlockReport& report) {
+  if (report.samples < kFewestToLearn)
+    return fmt::format("  blocks are not learned: that takes {} of one shape\n",
+                       plural(kFewestToLearn, "sample"));
+  int64_t kept = 0;
+  double gain = 0;
+  for (const ReconstructedBlock& b : report.blocks)
+    if (b.kept) {
+      ++kept;
+      gain += b.gain.after_db - b.gain.before_db;
+    }
+  return fmt::format("  learned by blocks: {} of {} ({:+.2f} dB a block)\n", kept,
+                     plural(static_cast<int64_t>(report.blocks.size()), "block"),
+                     gain / std::max<double>(1, static_cast<double>(report.blocks.size())));
+}
+
+Json blocks_json(const BlockReport& report) {
+  Json blocks = Json::array();
+  for (const ReconstructedBlock& b : report.blocks)
+    blocks.push_back({{"layers", b.layers},
+                      {"kept", b.kept},
+                      {"before_db", b.gain.before_db},
+                      {"after_db", b.gain.after_db},
+                      {"changed_weights", b.gain.flipped}});
+  return {{"samples", report.samples}, {"left_out", report.left_out}, {"blocks", blocks}};
+}
+
 }  // namespace
 
 std::string scales_text(const ChosenParams& scales, bool verbose) {
@@ -121,6 +148,7 @@ std::string corrections_text(const RecipeResult& result) {
   if (g.adaround.layers > 0)
     text += fmt::format("  of weights rounded by adaround: {} ({:+.2f} dB)\n",
                         plural(g.adaround.layers, "layer"), g.adaround.gain_db / g.layers);
+  if (result.blocks) text += blocks_text(*result.blocks);
   if (g.too_wide > 0) text += fmt::format("  too wide for gptq and refit: {}\n", plural(g.too_wide, "layer"));
   if (result.sequential->left_out > 0)
     text += fmt::format("  not used: {} of rare shapes\n", plural(result.sequential->left_out, "sample"));
@@ -148,6 +176,7 @@ Json corrections_json(const RecipeResult& result) {
                     {"adaround", stage(g.adaround)},
                     {"bias-correction", stage(g.bias)}};
   json["undone"] = g.undone;
+  if (result.blocks) json["blocks"] = blocks_json(*result.blocks);
   json["layers"] = Json::array();
   for (const LayerCorrection& l : result.sequential->layers)
     json["layers"].push_back({{"name", l.node},

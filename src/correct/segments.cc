@@ -161,6 +161,18 @@ PairedSegments cut(const Graph& reference, const Graph& quantized) {
   }
   result.sides.emplace_back(reference, of_float, float_demands);
   result.sides.emplace_back(quantized, of_quantized, quantized_demands);
+  result.of_node = {std::move(of_float), std::move(of_quantized)};
+  return result;
+}
+
+PairedSegments join(const Graph& reference, const Graph& quantized, const PairedSegments& fine,
+                    const std::vector<int32_t>& joined,
+                    const std::vector<std::vector<std::vector<ValueId>>>& demands) {
+  PairedSegments result{fine.layers, {}, fine.of_node};
+  for (size_t side = 0; side < 2; ++side) {
+    for (int32_t& segment : result.of_node[side]) segment = joined[segment];
+    result.sides.emplace_back(side == 0 ? reference : quantized, result.of_node[side], demands[side]);
+  }
   return result;
 }
 

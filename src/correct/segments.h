@@ -64,9 +64,16 @@ struct PairedLayer {
 // The graphs must have the same node names; both are canonical, with all shapes known.
 struct PairedSegments {
   std::vector<PairedLayer> layers;
-  std::vector<CutGraph> sides;  // float, quantized
+  std::vector<CutGraph> sides;                  // float, quantized
+  std::vector<std::vector<int32_t>> of_node{};  // on each side the segment of each node
   int32_t count() const { return static_cast<int32_t>(layers.size()) + 1; }
 };
 PairedSegments cut(const Graph& reference, const Graph& quantized);
+
+// Segments of several segments. Fine segment s is part of coarse segment joined[s]; `demands` are by side and
+// coarse segment, one more than there are.
+PairedSegments join(const Graph& reference, const Graph& quantized, const PairedSegments& fine,
+                    const std::vector<int32_t>& joined,
+                    const std::vector<std::vector<std::vector<ValueId>>>& demands);
 
 }  // namespace octet

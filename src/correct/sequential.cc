@@ -5,53 +5,12 @@
 #include <memory>
 
 #include "correct/layer_corrector.h"
+#include "correct/shape_groups.h"
 
 namespace octet {
 namespace {
 
 constexpr int64_t kStoreShare = 4;  // a fourth of the limit on memory is for what waits between layers
-
-// Samples that have the same shapes.
-struct ShapeGroup {
-  std::vector<Shape> shapes;
-  std::vector<int64_t> samples;
-};
-
-struct Chosen {
-  std::vector<ShapeGroup> groups;
-  int64_t left_out = 0;
-};
-
-Chosen choose_samples(const engine::Engine& engine, const Dataset& data, const SequentialOptions& options,
-                      ThreadPool& pool) {
-  const int64_t count = std::min(data.size(), options.max_samples);
-  std::vector<std::vector<Shape>> shapes(count);
-  std::vector<char> bad(count, 0);
-  pool.parallel_for(count, 1, [&](int64_t begin, int64_t end, int) {
-    for (int64_t i = begin; i < end; ++i) {
-      const Sample sample = data.load(i);
-      bad[i] = sample.bad;
-      if (sample.bad) continue;
-      for (const Tensor& t : order_inputs(engine.model(), sample.inputs)) shapes[i].push_back(t.shape());
-    }
-  });
-  Chosen chosen;
-  for (int64_t i = 0; i < count; ++i) {
-    if (bad[i]) continue;
-    auto group = std::find_if(chosen.groups.begin(), chosen.groups.end(),
-                              [&](const ShapeGroup& g) { return g.shapes == shapes[i]; });
-    if (group == chosen.groups.end()) group = chosen.groups.insert(group, {shapes[i], {}});
-    group->samples.push_back(i);
-  }
-  std::stable_sort(chosen.groups.begin(), chosen.groups.end(), [](const ShapeGroup& a, const ShapeGroup& b) {
-    return a.samples.size() > b.samples.size();
-  });
-  while (static_cast<int64_t>(chosen.groups.size()) > std::max<int64_t>(1, options.max_shapes)) {
-    chosen.left_out += static_cast<int64_t>(chosen.groups.back().samples.size());
-    chosen.groups.pop_back();
-  }
-  return chosen;
-}
 
 // Both networks for one shape of the samples.
 struct Site {
@@ -95,7 +54,8 @@ SequentialReport correct_sequentially(Graph& quantized, const Graph& reference,
                                       const SequentialOptions& options, const RunnerOptions& runner) {
   SequentialReport report;
   ThreadPool pool(runner.threads);
-  const Chosen chosen = choose_samples(reference_engine, data, options, pool);
+  const ShapeGroups chosen =
+      group_by_shape(reference_engine, data, options.max_samples, options.max_shapes, pool);
   report.left_out = chosen.left_out;
   if (chosen.groups.empty()) return report;
 

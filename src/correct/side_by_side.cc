@@ -26,13 +26,19 @@ struct SideBySide::Running {
 SideBySide::SideBySide(const Graph& reference, Graph& quantized, const engine::Engine& engine,
                        const Dataset& data, std::vector<int64_t> samples, int64_t memory_bytes,
                        ThreadPool& pool)
+    : SideBySide(reference, quantized, engine, data, std::move(samples), memory_bytes, pool,
+                 cut(reference, quantized)) {}
+
+SideBySide::SideBySide(const Graph& reference, Graph& quantized, const engine::Engine& engine,
+                       const Dataset& data, std::vector<int64_t> samples, int64_t memory_bytes,
+                       ThreadPool& pool, PairedSegments segments)
     : reference_(reference),
       quantized_(quantized),
       engine_(engine),
       data_(data),
       samples_(std::move(samples)),
       pool_(pool),
-      segments_(cut(reference, quantized)),
+      segments_(std::move(segments)),
       store_(memory_bytes) {}
 
 void SideBySide::load_inputs(int64_t sample) {
@@ -75,20 +81,17 @@ void SideBySide::run_side(Side side, int32_t segment, int64_t sample, Running& r
   }
 }
 
-void SideBySide::run(int32_t segment) {
-  Running running[2];
-  for (Side side : {Side::kFloat, Side::kQuantized}) {
-    const int i = static_cast<int>(side);
-    if (segments_.sides[i].borders(segment).outputs.empty()) continue;
-    running[i].engine =
-        std::make_unique<engine::Engine>(build_engine(segments_.sides[i].extract(graph(side), segment)));
-    running[i].contexts.resize(pool_.threads());
+void SideBySide::run(Side side, int32_t segment) {
+  const CutGraph& cut_graph = segments_.sides[static_cast<int>(side)];
+  Running running;
+  if (!cut_graph.borders(segment).outputs.empty()) {
+    running.engine = std::make_unique<engine::Engine>(build_engine(cut_graph.extract(graph(side), segment)));
+    running.contexts.resize(pool_.threads());
   }
   pool_.parallel_for(samples(), 1, [&](int64_t begin, int64_t end, int worker) {
     for (int64_t s = begin; s < end; ++s) {
-      if (segment == 0) load_inputs(s);
-      for (Side side : {Side::kFloat, Side::kQuantized})
-        run_side(side, segment, s, running[static_cast<int>(side)], worker);
+      if (segment == 0 && side == Side::kFloat) load_inputs(s);
+      run_side(side, segment, s, running, worker);
     }
   });
 }

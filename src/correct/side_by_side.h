@@ -22,13 +22,21 @@ class SideBySide {
   // Both graphs with known shapes. `samples` are indices into `data`, `engine` gives the order of its inputs.
   SideBySide(const Graph& reference, Graph& quantized, const engine::Engine& engine, const Dataset& data,
              std::vector<int64_t> samples, int64_t memory_bytes, ThreadPool& pool);
+  // With segments of the caller's.
+  SideBySide(const Graph& reference, Graph& quantized, const engine::Engine& engine, const Dataset& data,
+             std::vector<int64_t> samples, int64_t memory_bytes, ThreadPool& pool, PairedSegments segments);
 
   const PairedSegments& segments() const { return segments_; }
   int64_t samples() const { return static_cast<int64_t>(samples_.size()); }
   ThreadPool& pool() { return pool_; }
 
   // Segments run in order, each once; the quantized graph may change between them.
-  void run(int32_t segment);
+  void run(int32_t segment) {
+    run(Side::kFloat, segment);
+    run(Side::kQuantized, segment);
+  }
+  // One side of it: the float one first.
+  void run(Side side, int32_t segment);
   // A value that the current segment reads.
   StoredValue value(Side side, ValueId v, int64_t sample) const { return store_.get(key(side, v), sample); }
   int64_t spilled_bytes() const { return store_.spilled_bytes(); }

@@ -125,6 +125,9 @@ RecipeResult follow(const RecipeSetup& setup, const CalibrationTable& found, con
     result.sequential = correct_sequentially(result.graph, setup.model.graph, setup.engine, *data, sequential,
                                              setup.runner(label));
     for (const LayerCorrection& layer : result.sequential->layers) result.corrected += layer.bias;
+    if (recipe.blocks)
+      result.blocks = reconstruct_blocks(result.graph, setup.model.graph, setup.engine, *data, {}, sequential,
+                                         setup.runner(label + " blocks"));
   }
   if (setup.quantization.input_bytes) take_image_bytes(result.graph, *begun.image);
   return std::move(begun.result);
@@ -224,6 +227,7 @@ Recipe default_recipe(const RecipeSetup& setup) {
   Recipe recipe;
   recipe.scales = scale_options(setup.quantization, setup.synthetic);
   if (setup.effort.skips("refit") || setup.synthetic) recipe.lambda = 0;
+  recipe.blocks = setup.effort.rounding == "brecq";
   return recipe;
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "correct/bias_correction.h"
+#include "correct/blocks.h"
 #include "correct/sequential.h"
 #include "data/dataset.h"
 #include "pipeline/calibration.h"
@@ -19,7 +20,7 @@ namespace octet {
 // --effort, --rounding and --skip.
 struct EffortArguments {
   std::string effort = "default";
-  std::string rounding = "auto";  // or "gptq", "adaround"
+  std::string rounding = "auto";  // or "gptq", "adaround", "brecq"
   std::vector<std::string> skip;
   bool bias_correction = true;  // --no-bias-correction is --skip bias-correction
 
@@ -49,7 +50,8 @@ struct Recipe {
   std::string name = "default";
   std::optional<RangeMethod> method;  // nullopt: the ranges that the table has
   ChannelScaleOptions scales;
-  double lambda = 1;  // ridge of the refit of 8-bit weights; 0: no refit
+  double lambda = 1;    // ridge of the refit of 8-bit weights; 0: no refit
+  bool blocks = false;  // reconstructed, behind the layers
 };
 
 struct TriedRecipe {
@@ -65,6 +67,7 @@ struct RecipeResult {
   int four_bits = 0;        // layers with weights of 4 bits
   bool image_grid = false;  // the input's grid is that of the images' bytes
   std::optional<SequentialReport> sequential;
+  std::optional<BlockReport> blocks;
   std::vector<TriedRecipe> tried;  // by --effort best, best first
 };
 

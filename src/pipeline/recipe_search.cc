@@ -68,7 +68,7 @@ std::vector<Recipe> alternatives(const RecipeSetup& setup, const CalibrationTabl
     for (const NamedScales& scales : ways_to_scale(setup, first.scales))
       recipes.push_back(
           {fmt::format("{} ranges, {}", range_method_name(method.value_or(table.method)), scales.name),
-           method, scales.options, first.lambda});
+           method, scales.options, first.lambda, first.blocks});
   return recipes;
 }
 
@@ -150,7 +150,9 @@ RecipeSearch search_recipes(const RecipeSetup& setup, const CalibrationTable& ta
   Search search(setup, fitted, fit, judge);
   const std::vector<Recipe> all = alternatives(setup, fitted, first);
   const std::vector<Recipe> some = search.promising(all);
-  const size_t steps = 1 + some.size() + (first.lambda > 0 ? 2 : 0);
+  const bool blocks =
+      setup.effort.rounding == "auto" && fit.size() >= kFewestToLearn && !setup.effort.skips("gptq");
+  const size_t steps = 1 + some.size() + (first.lambda > 0 ? 2 : 0) + (blocks ? 1 : 0);
   size_t step = 0;
   const auto label = [&] { return fmt::format("trying {}/{}", ++step, steps); };
   search.attempt(all[0], label());
@@ -163,6 +165,12 @@ RecipeSearch search_recipes(const RecipeSetup& setup, const CalibrationTable& ta
       other.name += lambda > 0 ? ", bolder refit" : ", no refit";
       search.attempt(other, label());
     }
+  if (blocks) {
+    Recipe other = search.best();
+    other.blocks = true;
+    other.name += ", blocks learned";
+    search.attempt(other, label());
+  }
   return search.take();
 }
 

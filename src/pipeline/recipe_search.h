@@ -3,7 +3,7 @@
 //
 // First a rough look at every combination of range methods and ways to give channels scales; then the whole
 // correction for the most promising and for the default; then other ridges of the refit for the best of
-// these.
+// these; then blocks learned behind it (blocks.h).
 #pragma once
 
 #include <vector>

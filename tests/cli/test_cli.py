@@ -137,7 +137,7 @@ class Works(Case):
                       ("--weights", "int4", "--weights-per-tensor"), ("--activations", "float", "--quantize-outputs"),
                       ("--activations", "float", "--activation-scales", "channel"), ("--weights", "int4", "--effort", "fast"),
                       ("--input-bytes", "--target", "tensorrt"), ("--rounding", "adaround", "--effort", "fast"),
-                      ("--rounding", "gptq", "--skip", "gptq")):
+                      ("--rounding", "gptq", "--skip", "gptq"), ("--rounding", "brecq", "--effort", "fast")):
             self.fails("quantize", MODEL, "--preprocess", PREPROCESS, *words, *out, status=2)
         self.fails("calibrate", MODEL, "--data", CALIB, "--preprocess", PREPROCESS, "--percentile", "99", *out, status=2)
         done = self.works(*self.quantize(limit=3))
@@ -190,6 +190,10 @@ class Works(Case):
             self.assertEqual(stages["gptq"]["layers"] + stages["refit"]["layers"] > 0, rounding == "gptq")
             made[rounding] = (self.folder / "q.onnx").read_bytes()
         self.assertNotEqual(made["gptq"], made["adaround"])
+        report = json.loads(self.works(*self.quantize("--rounding", "brecq", "--json", limit=20)).stdout)["corrections"]
+        self.assertGreater(len(report["blocks"]["blocks"]), 0)
+        self.assertEqual((self.folder / "q.onnx").read_bytes() == made["gptq"], not any(b["kept"] for b in report["blocks"]["blocks"]))
+        self.assertIn("blocks are not learned", self.works(*self.quantize("--rounding", "brecq", limit=12)).stdout)
 
     def test_spills_within_the_memory_limit(self):
         free = self.report(*self.quantize(limit=100))
