@@ -7,7 +7,8 @@ Every way of ways.py quantizes in a process of its own, whose seconds and peak m
 and run by our engine, and compared with the float model in our engine; what is made for ONNX Runtime or TensorRT, or by a peer, runs
 in ONNX Runtime and is compared with the float model there. evaluate.py does the arithmetic. Transformers (BERT from
 make_models.py, and a sentence model where OCTET_SENTENCES names a folder with model.onnx, calib/*.npz and val/*.npz) have rows of
-cosines. Results are kept in WORK/results.json: a run may be continued, rows of earlier runs stay; --again makes them anew. A way
+cosines. Results are kept in WORK/results.json: a run may be continued, rows of earlier runs stay; --again makes them anew, --measure-again only runs
+the models that they made. A way
 that this command or this Python cannot go says so in its row. Needs what tests/onnxruntime needs; peers take part where they can
 be imported.
 """
@@ -37,6 +38,17 @@ def base_name(name):
 
 def file_name(text):
     return "".join(c if c.isalnum() or c in ".-" else "_" for c in text)
+
+
+def divergence(outputs, reference, floor=1 / 512):
+    """Mean KL of the classes' probabilities, those below `floor` clipped on both sides: half the step of 8-bit probabilities, whose
+    zeros would otherwise be all that counts."""
+    import numpy as np
+    def clipped(output):
+        p = np.maximum(output[0].ravel().astype(np.float64), floor)
+        return p / p.sum()
+    pairs = [(clipped(r), clipped(o)) for r, o in zip(reference, outputs)]
+    return float(np.mean([np.sum(p * np.log(p / q)) for p, q in pairs]))
 
 
 def measured(words, log):
@@ -132,6 +144,8 @@ class Models:
         e, reference, preset = self.bench.evaluate, self.reference(name, runs_in), self.preset(name)
         outputs = self.outputs(name, model, runs_in, stem) if model else reference
         result = e.compare(outputs, reference, self.names(name), preset) if model else {}
+        if "kl" in result:
+            result["clipped_kl"] = divergence(outputs, reference)
         if MODELS[base_name(name)][2]:
             result |= e.top_k(outputs, [label for _, label in self.rows()], e.FIRST_CLASS[preset])
         return e.plain(result)
@@ -150,14 +164,16 @@ def quantize(models, name, way, out, log):
     return measured([sys.executable, HERE / "peers.py", way.name, models.path(name), models.calibration(name), out], log)
 
 
-def row(models, name, way):
-    """One entry of results.json; `way` None is the float model."""
+def row(models, name, way, old=None):
+    """One entry of results.json; `way` None is the float model. With `old` the model that the way made then is measured again."""
     arguments = models.arguments
     entry = {"calibration": arguments.calibration, "load": os.getloadavg()[0], "runs_in": way.runs_in if way else "octet"}
     stem = file_name(f"{name}.{way.name if way else 'float'}")
     out = models.bench.work / f"{stem}.onnx"
     try:
-        if way:
+        if old and "error" not in old and (out.exists() or not way):
+            entry |= {key: old[key] for key in ("calibration", "load", "seconds", "cpu_seconds", "peak_mb") if key in old}
+        elif way:
             entry |= quantize(models, name, way, out, out.with_suffix(".log"))
         entry |= models.accuracy(name, out if way else None, entry["runs_in"], stem)
         entry["images"] = len(models.rows())
@@ -182,6 +198,7 @@ def main():
     parser.add_argument("--out", type=pathlib.Path, default=common.ROOT / "docs/accuracy.md")
     parser.add_argument("--again", action="store_true", help="make rows anew that are there")
     parser.add_argument("--retry", action="store_true", help="make rows anew that failed")
+    parser.add_argument("--measure-again", action="store_true", help="measure anew what was quantized before")
     parser.add_argument("--only-write", action="store_true", help="write the document from earlier results")
     arguments = parser.parse_args()
     if not arguments.evaluate.exists() or not arguments.data.exists():
@@ -195,10 +212,12 @@ def main():
         for way in ways:
             rows = results.setdefault(name, {})
             old = rows.get(way or "float")
-            if old and not arguments.again and not ("error" in old and arguments.retry):
+            again = arguments.measure_again and old and not transformer
+            if old and not arguments.again and not again and not ("error" in old and arguments.retry):
                 continue
+            known = {"old": old} if again else {}
             make = measure_transformer if transformer else row
-            rows[way or "float"] = make(models, name, WAYS[way] if way else None)
+            rows[way or "float"] = make(models, name, WAYS[way] if way else None, **known)
             print(f"{name}, {way or 'float'}:", *cells(rows[way or "float"]), flush=True)
             kept.write_text(json.dumps(results, indent=1))
     arguments.out.write_text(document(results, [*NAMES, *transformers()]))

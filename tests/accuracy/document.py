@@ -11,8 +11,9 @@ HEAD = """# Accuracy
 
 What quantization costs, made by `make accuracy` (`tests/accuracy`). The float and the quantized model see the same photographs.
 *top-1* is against labels, *agreement* the share of images with the float model's class, *KL* the divergence of the classes'
-probabilities in thousandths of a nat, *F1* of the float model's detections (IoU above 0.5), *SQNR* signal to noise of each output
-against the float model. *runs in*: the engine that gave the outputs; each is compared with the float model in the same engine.
+probabilities in thousandths of a nat, those below 1/512 clipped (8-bit probabilities are 0 there), *F1* of the float model's
+detections (IoU above 0.5), *SQNR* signal to noise of each output against the float model. *runs in*: the engine that gave the
+outputs; each is compared with the float model in the same engine.
 *CPU s / 2* is the CPU time of the process that quantizes, divided by two cores (the seconds that it takes on two idle cores, a
 little less where it waits), *peak MB* its memory; those of Python peers include the interpreter, and their images are
 preprocessed before. Peers quantize weights per channel. One standard error of agreement is 0.5 points, of F1 1 to 2 points.
@@ -25,7 +26,7 @@ def cells(entry):
     number = lambda key, digits, times=1: f"{times * entry[key]:.{digits}f}" if key in entry else ""
     noise = ", ".join("exact" if v is None else f"{v:.1f}" for v in entry.get("sqnr_db", {}).values())
     seconds = f"{entry['cpu_seconds'] / 2:.1f}" if "cpu_seconds" in entry else ""
-    return [entry.get("runs_in", ""), number("top1", 2, 100), number("agreement", 2, 100), number("kl", 1, 1000),
+    return [entry.get("runs_in", ""), number("top1", 2, 100), number("agreement", 2, 100), number("clipped_kl", 2, 1000),
             number("detection_f1", 3), noise, seconds, number("peak_mb", 0)]
 
 
