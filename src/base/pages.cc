@@ -5,6 +5,10 @@
 
 #include <cstdint>
 
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
+
 namespace octet {
 
 void drop_pages(std::span<const std::byte> bytes) noexcept {
@@ -14,6 +18,12 @@ void drop_pages(std::span<const std::byte> bytes) noexcept {
   if (bytes.empty() || last <= first) return;
   // A hint: nothing depends on whether the system takes it.
   (void)::madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+}
+
+void return_freed_memory() noexcept {
+#if defined(__GLIBC__)
+  (void)::malloc_trim(0);
+#endif
 }
 
 }  // namespace octet

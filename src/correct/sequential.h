@@ -30,7 +30,7 @@ struct SequentialOptions {
   int64_t max_samples = 128;  // the first of the data
   int64_t max_shapes = 24;    // of samples; those of the rarest ones are left out
   // For activations, and at most a fourth of memory_limit(); what exceeds it goes to a temporary file.
-  int64_t memory_bytes = int64_t{256} << 20;
+  int64_t memory_bytes = int64_t{192} << 20;
   std::function<void()>
       layer_done;  // called before the first layer and behind each: time to give mapped pages back
 };

@@ -96,6 +96,7 @@ ChannelScaleOptions QuantizationArguments::scale_options() const {
 
 void FloatModel::drop_pages() const {
   for (const MappedFile& file : files) octet::drop_pages(file.bytes());
+  return_freed_memory();
 }
 
 bool is_quantized(const Graph& graph) {

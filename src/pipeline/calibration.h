@@ -67,7 +67,7 @@ struct FloatModel {
   std::vector<MappedFile> files;              // in which its constants lie
   std::set<std::string, std::less<>> values;  // names in the file
 
-  // Gives back the memory of the constants that were read.
+  // Gives back the memory of the constants that were read, and what was freed.
   void drop_pages() const;
 };
 FloatModel load_float_model(const std::filesystem::path& path);
