@@ -177,6 +177,25 @@ std::optional<engine::Engine> showing_engine(const FloatModel& model, const engi
   return shows;
 }
 
+// Data that say nothing about any input give ranges that mean nothing.
+void refuse_constant_data(const Graph& graph, const CalibrationTable& table) {
+  std::string inputs;
+  for (const ValueId input : graph.inputs()) {
+    const auto found = table.tensors.find(graph.value(input).name);
+    if (found == table.tensors.end()) continue;
+    const TableTensor& t = found->second;
+    const bool finite = t.nan + t.infinite < t.count;
+    if (finite && t.min < t.max) return;
+    inputs += fmt::format("{}'{}' is {} everywhere", inputs.empty() ? "" : ", ", found->first,
+                          finite      ? fmt::format("{}", t.min)
+                          : t.nan > 0 ? "not a number"
+                                      : "infinite");
+  }
+  if (!inputs.empty())
+    fail(ErrorCode::kInvalidArgument, "the calibration data are constant: {} in {} samples; give real data",
+         inputs, table.samples);
+}
+
 }  // namespace
 
 CalibrationPart observe_part(const FloatModel& model, const engine::Engine& engine,
@@ -231,8 +250,10 @@ Calibrated calibrate(const FloatModel& model, const engine::Engine& engine, cons
                      const std::vector<std::string>& also) {
   std::vector<int64_t> all(static_cast<size_t>(data.size()));
   std::iota(all.begin(), all.end(), 0);
-  return table_of_part(
-      observe_part(model, engine, placement, arguments, data, all, preprocess, runner, also));
+  Calibrated result =
+      table_of_part(observe_part(model, engine, placement, arguments, data, all, preprocess, runner, also));
+  refuse_constant_data(model.graph, result.table);
+  return result;
 }
 
 std::vector<std::string> whole_values(const Graph& graph, QuantizeOptions options) {

@@ -93,7 +93,7 @@ CalibrationPart observe_part(const FloatModel& model, const engine::Engine& engi
                              const std::vector<std::string>& also = {},
                              const PartCheckpoint& checkpoint = {});
 
-// The same over all samples, and the table of it.
+// The same over all samples, and the table of it. Throws Error when no input varies.
 Calibrated calibrate(const FloatModel& model, const engine::Engine& engine, const Placement& placement,
                      const QuantizationArguments& arguments, const Dataset& data,
                      const std::optional<std::string>& preprocess, const RunnerOptions& runner,

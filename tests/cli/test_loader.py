@@ -26,7 +26,7 @@ def load_data():
     for i in range(5):
         yield {"input_1": random.integers(0, 256, (4, 3, 32, 32)).astype(np.float32)}
 def noise():
-    return [{"input_1": np.full((1, 3, 32, 32), 7, np.float32)}]
+    return [{"input_1": np.arange(3 * 32 * 32, dtype=np.float32).reshape(1, 3, 32, 32) % 7}]
 """
 # What a loader yields, and what the error says.
 BAD = {
