@@ -7,7 +7,7 @@ namespace {
 void upgrade(Graph& graph, NodeId id, int /*opset*/) {
   const Node node = graph.node(id);
   if (node.inputs.size() != 1 || node.inputs[0] == kNoId) fail_node(graph, id, "expected one input");
-  const auto& dtype = graph.value(node.inputs[0]).dtype;
+  const std::optional<DType> dtype = graph.value(node.inputs[0]).dtype;  // a copy: values move
   if (!node.attributes.has("dtype") && !dtype) fail_node(graph, id, "the type of its input is not known");
   const std::string& name = node.name;
   const auto add = [&](const std::string& op, std::vector<ValueId> inputs, Attributes attributes = {}) {
