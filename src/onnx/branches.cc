@@ -214,8 +214,7 @@ bool spares_empty_inputs(const onnx_pb::GraphProto& graph, int node) {
   };
   // Whether a size is 0.
   const onnx_pb::NodeProto* test = producer(call.input(0));
-  if (test != nullptr && test->op_type() == "Cast" && test->input_size() > 0)
-    test = producer(test->input(0));
+  if (test != nullptr && test->op_type() == "Cast" && test->input_size() > 0) test = producer(test->input(0));
   if (test == nullptr || test->op_type() != "Equal" || test->input_size() != 2) return false;
   const bool first = is_zero(constant_of(graph, test->input(0)));
   if (!first && !is_zero(constant_of(graph, test->input(1)))) return false;

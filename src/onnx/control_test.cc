@@ -256,6 +256,13 @@ TEST(Branches, Errors) {
   const std::string error = unknown.error();
   EXPECT_NE(error.find("Strange"), std::string::npos);
   EXPECT_EQ(error.find("If_of_y"), std::string::npos) << error;
+  // A condition of nothing.
+  Model nothing;
+  nothing.input("x", DType::kFloat32, {1});
+  nothing.node("Cast", {}, {"c"});
+  add_if(nothing, "c", "y");
+  nothing.output("y");
+  EXPECT_NE(nothing.error(), "no error");
   // A condition that depends on its own result.
   Model cycle;
   cycle.input("x", DType::kFloat32, {1});
