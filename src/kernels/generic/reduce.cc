@@ -71,7 +71,7 @@ void reduce(const Attributes& attributes, Inputs inputs, Outputs outputs, Body b
       [&](auto type) {
         using T = typename decltype(type)::type;
         for_each_group<T>(x, axes, y.count(), [&](int64_t o, const T* v, int64_t n) {
-          data<T>(y)[o] = static_cast<T>(body(v, n));
+          data<T>(y)[o] = cast_value<T>(body(v, n));
         });
       },
       with_bool);
@@ -152,7 +152,7 @@ void run_reduce_l2(const Attributes& attributes, Inputs inputs, Outputs outputs)
     if constexpr (std::is_floating_point_v<T>)
       return std::sqrt(sum_squares(v, n));
     else
-      return static_cast<T>(std::sqrt(static_cast<double>(sum_squares(v, n))));
+      return cast_value<T>(std::sqrt(static_cast<double>(sum_squares(v, n))));
   });
 }
 

@@ -49,6 +49,22 @@ T* data(Tensor& tensor) {
   return static_cast<T*>(tensor.raw());
 }
 
+// Through int64, wrapping into narrower integers as processors do; NaN gives 0.
+template <typename To, typename From>
+To cast_value(From v) {
+  if constexpr (std::is_floating_point_v<From> && std::is_integral_v<To>) {
+    if (!(v == v)) return 0;
+    if constexpr (std::is_same_v<To, uint64_t>)
+      if (v >= static_cast<From>(0x1p63))
+        return v >= static_cast<From>(0x1p64) ? ~uint64_t{0} : static_cast<uint64_t>(v);
+    if (v >= static_cast<From>(0x1p63)) return static_cast<To>(INT64_MAX);
+    if (v < static_cast<From>(-0x1p63)) return static_cast<To>(INT64_MIN);
+    return static_cast<To>(static_cast<int64_t>(v));
+  } else {
+    return static_cast<To>(v);
+  }
+}
+
 template <typename T>
 struct Type {
   using type = T;

@@ -170,6 +170,16 @@ TEST(Generic, MatricesAndReductions) {
   EXPECT_NEAR(s[0] + s[2], 1, 1e-6);
 }
 
+// Results that no integer holds saturate, and NaN becomes 0, as Cast has it.
+TEST(Generic, LogarithmsAndRootsInIntegers) {
+  const Tensor nothing(DType::kInt64, {1, 0});
+  EXPECT_EQ(to_int64(run("ReduceLogSumExp", {}, {nothing}, {1, 1}, DType::kInt64)), (Ints{INT64_MIN}));
+  EXPECT_EQ(to_int64(run("ReduceLogSum", {}, {ints({0, 0})}, {1}, DType::kInt64)), (Ints{INT64_MIN}));
+  EXPECT_EQ(to_int64(run("ReduceL2", {}, {ints({3, 4})}, {1}, DType::kInt64)), (Ints{5}));
+  // The sum of squares wraps around to a negative one.
+  EXPECT_EQ(to_int64(run("ReduceL2", {}, {ints({int64_t{3} << 30})}, {1}, DType::kInt64)), (Ints{0}));
+}
+
 // Along the first axis the same bits as along the last one of the transposed matrix.
 TEST(Generic, SoftmaxOfColumnsIsThatOfRows) {
   std::mt19937 random(7);
