@@ -10,7 +10,7 @@ void upgrade(Graph& graph, NodeId id, int opset) {
   if (opset < 9 && attributes.get_int("spatial", 1) != 1) fail_node(graph, id, "spatial 0 is not supported");
   const std::string_view names[] = {"", "mean", "var", "saved_mean", "saved_var"};
   for (size_t i = graph.node(id).outputs.size(); i-- > 1;)
-    drop_output(graph, id, i, i < std::size(names) ? names[i] : "of training");
+    drop_output(graph, id, i, names[i]);
   for (const auto* name : {"training_mode", "spatial", "momentum"}) drop_attribute(graph, id, name);
 }
 
@@ -43,6 +43,7 @@ std::span<const OpDef> batch_normalization_ops() {
        .min_inputs = 5,
        .max_inputs = 5,
        .max_outputs = 3,
+       .max_old_outputs = 5,
        .attributes = {{"epsilon", AttributeKind::kFloat},
                       {.name = "momentum", .kind = AttributeKind::kFloat},
                       {.name = "spatial", .low = 0, .high = 1, .until = 8},

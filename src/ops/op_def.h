@@ -119,6 +119,7 @@ struct OpDef {
   std::string_view domain = "";
   int since = 1, until = 1000;  // opsets that import understands
   int min_inputs = 1, max_inputs = 1, min_outputs = 1, max_outputs = 1;
+  int max_old_outputs = 0;  // in older opsets, which upgrade() must understand; 0: as max_outputs
   std::vector<AttributeDef> attributes = {};
   // Brings a node of an older opset to the internal (newest) form; may add nodes and constants. Null: all
   // opsets are alike.

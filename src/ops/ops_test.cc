@@ -250,5 +250,20 @@ TEST(Ops, VerifyListsEverything) {
   }
 }
 
+// What upgrade() replaces by other operators must not leave outputs behind that nothing makes.
+TEST(Ops, OutputsThatAnOperatorDoesNotHave) {
+  const auto problems = [](const char* op, size_t outputs, int opset) {
+    Node node;
+    node.op = op;
+    node.inputs = std::vector<ValueId>(op == std::string("BatchNormalization") ? 5 : 1, 0);
+    node.outputs = std::vector<ValueId>(outputs, 0);
+    return check_node(node, *find_op(op), opset).size();
+  };
+  EXPECT_EQ(problems("Hardmax", 1, 13), 0u);
+  EXPECT_EQ(problems("Hardmax", 3, 13), 1u);
+  EXPECT_EQ(problems("BatchNormalization", 5, 7), 0u);
+  EXPECT_EQ(problems("BatchNormalization", 6, 7), 1u);
+}
+
 }  // namespace
 }  // namespace octet

@@ -75,8 +75,8 @@ std::vector<std::string> check_node(const Node& node, const OpDef& def, int opse
     problems.push_back(std::move(problem));
   for (size_t i = 0; i < std::min(present, required); ++i)
     if (node.inputs[i] == kNoId) problems.push_back(fmt::format("input {} is missing", i));
-  if (std::string problem = arity_problem("outputs", node.outputs.size(), def.min_outputs,
-                                          internal || def.upgrade == nullptr ? def.max_outputs : 1 << 20);
+  const int most = internal ? def.max_outputs : std::max(def.max_outputs, def.max_old_outputs);
+  if (std::string problem = arity_problem("outputs", node.outputs.size(), def.min_outputs, most);
       !problem.empty())
     problems.push_back(std::move(problem));
 
