@@ -2,6 +2,7 @@
 
 import argparse
 import importlib.util
+import itertools
 import json
 import os
 import pathlib
@@ -99,10 +100,21 @@ class Bench:
 
     def images(self, folder, count, name):
         """Preprocessed inputs of the first images of imagenet/FOLDER."""
+        return list(itertools.islice(self.views(folder, name), count))
+
+    def views(self, folder, name):
+        """Preprocessed inputs of all images of imagenet/FOLDER, one after another: of whole images, then of parts that leave out a
+        sixteenth or an eighth of each side, then of all these mirrored (17 more for each image)."""
         import cv2
         preprocess = self.evaluate.PREPROCESS[MODELS[name][0]]
         files = sorted(p for p in (self.data / "imagenet" / folder).iterdir() if p.suffix == ".JPEG")
-        return [preprocess(cv2.imread(str(p))) for p in files[:count]]
+        for mirrored, top, left in itertools.product((False, True), range(3), range(3)):
+            for path in files:
+                image = cv2.imread(str(path))
+                height, width = image.shape[:2]
+                y, x = top * height // 16, left * width // 16
+                part = image[y:height - y, x:width - x]
+                yield preprocess(np.ascontiguousarray(part[:, ::-1]) if mirrored else part)
 
     # ---- the table
 

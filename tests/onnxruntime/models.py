@@ -6,8 +6,8 @@ file does not run in ONNX Runtime, when the SQNR of the two engines on it (both 
 a step runs in float without a reason, when another instruction set or thread count gives other bytes, or when an embedding's
 cosine with FP32 falls below 0.99. ONNX Runtime has several arithmetics for one file (with and without its optimizations, whose
 results differ as well): the nearer one counts. Where a network amplifies a last bit, samples differ by decibels between any two
-of them: further samples are taken until chance (one standard error) moves the difference by less than a third of what it may
-be, or they run out.
+of them: further samples (parts of the photographs, and mirrored) are taken until chance (one standard error) moves the
+difference by less than a third of what it may be, or there are 6400.
 """
 
 import datetime
@@ -30,7 +30,8 @@ ISAS = ("reference", "avx2", "avx512vnni", "avx512vnni-vbmi")  # those that the 
 GENERATED = ("resnet50", "mobilenetv2", "mobilenetv3_large", "efficientnet_b0", "yolov8n_like", "bert_base", "vit_b16")
 SAMPLES = 8  # random inputs to calibrate with, and to judge by at first
 IMAGES = 100  # to judge by at first
-MOST_SAMPLES = 400  # of either, to judge by
+MOST_SAMPLES = 6400  # of either, to judge by
+AT_ONCE = 200  # samples at hand
 
 
 def add_arguments(p):
@@ -63,11 +64,10 @@ class Case:
 
 def image_cases(bench):
     for name in common.MODELS:
-        images = bench.images("val", MOST_SAMPLES, name)
         entry = onnx.load(bench.model(name)).graph.input[0].name
         words = ["--data", bench.data / "imagenet/calib", "--preprocess", common.MODELS[name][1]]
-        samples = [{entry: image} for image in images]
-        yield Case(name, bench.model(name), words, samples[:IMAGES], further=samples[IMAGES:])
+        views = ({entry: view} for view in bench.views("val", name))
+        yield Case(name, bench.model(name), words, list(itertools.islice(views, IMAGES)), further=views)
 
 
 def photograph(path, width, height):
@@ -121,7 +121,13 @@ def sentence_case(folder):
 
 def outputs(bench, model, samples):
     """Ours: for each sample the arrays by name."""
-    return [bench.octet_outputs(model, sample) for sample in samples]
+    folder = bench.work / "samples"
+    found = bench.run_octet("run", model, "--data", save_samples(folder, samples), "--output", folder / "out")["outputs"]
+    # One array of all samples, or, where they differ in shape, one for each.
+    arrays = lambda output: ([np.load(one["file"]) for one in output] if isinstance(output, list) else
+                             np.split(np.load(output["file"]), len(samples)))
+    columns = {name: arrays(output) for name, output in found.items()}
+    return [{name: parts[i] for name, parts in columns.items()} for i in range(len(samples))]
 
 
 def theirs(model, samples, optimize):
@@ -151,7 +157,7 @@ def quantized_sqnr(bench, quantized, engine, case, fp32):
         nearest = 1 + int(np.argmin(np.abs(decibels[1:] - decibels[0])))
         shares = noises / noises.mean(axis=1, keepdims=True)
         chance = 10 / np.log(10) * (shares[0] - shares[nearest]).std() / np.sqrt(signal.size)
-        samples = list(itertools.islice(case.further, min(signal.size, MOST_SAMPLES - signal.size)))
+        samples = list(itertools.islice(case.further, min(signal.size, AT_ONCE, MOST_SAMPLES - signal.size)))
         if chance < SQNR_TOLERANCE / 3 or not samples:
             return decibels[0], decibels[nearest], chance, eight
         fp32 = theirs(case.path, samples, True)
@@ -255,10 +261,14 @@ def document(rows, failed):
         "Written by `make models`: every model through import, quantize (defaults), build, compare and bench. FP32 error: the largest",
         "difference from ONNX Runtime's FP32 outputs, as a share of rtol 1e-3 + 1e-4 of the largest value. SQNR: of the outputs",
         "against FP32, in our engine and in ONNX Runtime on the same Q/DQ file (the nearer of its two arithmetics, optimized and",
-        "plain); ±: one standard error of the difference, since two arithmetics that differ in a last bit are two draws of the",
-        "noise where a network amplifies it (ONNX Runtime's own two are as far apart). Milliseconds: batch 1, one thread, median. The",
-        "models of `make_models.py` have random weights and inputs: their SQNR says that the arithmetic is right, not how good a",
-        "trained network would be.",
+        "plain); ±: one standard error of the difference. Milliseconds: batch 1, one thread, median. The models of `make_models.py`",
+        "have random weights and inputs: their SQNR says that the arithmetic is right, not how good a trained network would be.",
+        "",
+        "Where a network amplifies a last bit, two arithmetics are two draws of its quantization noise. mobilenetv2: our outputs,",
+        "ONNX Runtime's optimized and plain ones and those of exact arithmetic (float64) are 32 to 34 dB from each other, about as",
+        "far as all of them are from FP32; one value in 100,000 that rounds the other way in the third layer is half of all values",
+        "thirty layers later. On 60 photographs they have 31.0, 29.4, 30.2 and 29.6 dB. So samples are taken until the standard",
+        "error is below 0.1 dB: up to 6400, of 18 views of each photograph (whole, without margins, mirrored).",
         "",
         f"{cpu}, {datetime.date.today()}.",
         "",
