@@ -145,6 +145,17 @@ def outputs_of(sess, inputs):
     return dict(zip([o.name for o in sess.get_outputs()], sess.run(None, inputs)))
 
 
+def chance_db(ours, theirs):
+    """One standard error of the difference in decibels of two noises; both by sample (energies)."""
+    shares = ours / ours.mean() - theirs / theirs.mean()
+    return 10 / np.log(10) * shares.std() / np.sqrt(shares.size)
+
+
+def is_settled(difference, chance, tolerance):
+    """Whether more samples would hardly change what is found of a difference in decibels."""
+    return abs(difference) + 2 * chance <= tolerance or chance <= tolerance / 3
+
+
 def sqnr_db(reference, found):
     """Signal to noise over lists of arrays; inf where identical."""
     signal = sum(float((r.astype(np.float64) ** 2).sum()) for r in reference)

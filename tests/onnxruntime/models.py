@@ -7,7 +7,7 @@ a step runs in float without a reason, when another instruction set or thread co
 cosine with FP32 falls below 0.99. ONNX Runtime has several arithmetics for one file (with and without its optimizations, whose
 results differ as well): the nearer one counts. Where a network amplifies a last bit, samples differ by decibels between any two
 of them: further samples (parts of the photographs, and mirrored) are taken until chance (one standard error) moves the
-difference by less than a third of what it may be, or there are 6400.
+difference by little (common.is_settled), or there are 6400.
 """
 
 import datetime
@@ -155,10 +155,9 @@ def quantized_sqnr(bench, quantized, engine, case, fp32):
         noises = np.append(noises, more, axis=1)
         decibels = 10 * np.log10(signal.sum() / noises.sum(axis=1))
         nearest = 1 + int(np.argmin(np.abs(decibels[1:] - decibels[0])))
-        shares = noises / noises.mean(axis=1, keepdims=True)
-        chance = 10 / np.log(10) * (shares[0] - shares[nearest]).std() / np.sqrt(signal.size)
+        chance = common.chance_db(noises[0], noises[nearest])
         samples = list(itertools.islice(case.further, min(signal.size, AT_ONCE, MOST_SAMPLES - signal.size)))
-        if chance < SQNR_TOLERANCE / 3 or not samples:
+        if common.is_settled(decibels[0] - decibels[nearest], chance, SQNR_TOLERANCE) or not samples:
             return decibels[0], decibels[nearest], chance, eight
         fp32 = theirs(case.path, samples, True)
 
@@ -267,8 +266,9 @@ def document(rows, failed):
         "Where a network amplifies a last bit, two arithmetics are two draws of its quantization noise. mobilenetv2: our outputs,",
         "ONNX Runtime's optimized and plain ones and those of exact arithmetic (float64) are 32 to 34 dB from each other, about as",
         "far as all of them are from FP32; one value in 100,000 that rounds the other way in the third layer is half of all values",
-        "thirty layers later. On 60 photographs they have 31.0, 29.4, 30.2 and 29.6 dB. So samples are taken until the standard",
-        "error is below 0.1 dB: up to 6400, of 18 views of each photograph (whole, without margins, mirrored).",
+        "thirty layers later. On 60 photographs they have 31.0, 29.4, 30.2 and 29.6 dB. So samples are taken until the difference",
+        "and two standard errors are within 0.3 dB, or one is within 0.1 dB: up to 6400, of 18 views of each photograph (whole,",
+        "without margins, mirrored).",
         "",
         f"{cpu}, {datetime.date.today()}.",
         "",
