@@ -170,6 +170,12 @@ TEST(Generic, MatricesAndReductions) {
   EXPECT_NEAR(s[0] + s[2], 1, 1e-6);
 }
 
+// In no time, whatever the other dimensions are.
+TEST(Generic, NothingOfManyRows) {
+  const Shape many{int64_t{1} << 50, 0};
+  run("LpNormalization", {}, {Tensor(DType::kFloat32, many)}, many);
+}
+
 // Results that no integer holds saturate, and NaN becomes 0, as Cast has it.
 TEST(Generic, LogarithmsAndRootsInIntegers) {
   const Tensor nothing(DType::kInt64, {1, 0});
