@@ -19,6 +19,7 @@ struct Avx2Ops {
   OCTET_FORCE_INLINE F min(F a, F b) { return _mm256_min_ps(a, b); }
   OCTET_FORCE_INLINE F max(F a, F b) { return _mm256_max_ps(a, b); }
   OCTET_FORCE_INLINE F abs(F a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
+  OCTET_FORCE_INLINE F min_abs(F a, F b) { return min(abs(a), b); }
   using Index = __m256i;
   OCTET_FORCE_INLINE Index index(F t) { return _mm256_castps_si256(t); }
   OCTET_FORCE_INLINE F lookup(const float* table, Index index) {

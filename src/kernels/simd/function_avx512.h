@@ -19,6 +19,7 @@ struct Avx512Ops {
   OCTET_FORCE_INLINE F min(F a, F b) { return _mm512_min_ps(a, b); }
   OCTET_FORCE_INLINE F max(F a, F b) { return _mm512_max_ps(a, b); }
   OCTET_FORCE_INLINE F abs(F a) { return _mm512_abs_ps(a); }
+  OCTET_FORCE_INLINE F min_abs(F a, F b) { return _mm512_range_ps(a, b, 0b1010); }
   using Index = __m512i;
   OCTET_FORCE_INLINE Index index(F t) { return _mm512_castps_si512(t); }
   OCTET_FORCE_INLINE F lookup(const float* table, Index index) {

@@ -4,10 +4,10 @@
 // instruction set.
 //
 // O has float type F and the static functions set, add, sub, mul, div, fma, min, max (min(a, b) = a < b ? a :
-// b and max(a, b) = a > b ? a : b, so that the second operand is returned when either is NaN), abs, exponent
-// (a float 2^k from the low bits of a float k + kRoundMagic), choose_negative(x, negative, other) (x < 0 ?
-// negative : other; false for NaN), index (the bits of a float, an Index) and lookup(table, index) (one of 32
-// floats, by the lowest five bits).
+// b and max(a, b) = a > b ? a : b, so that the second operand is returned when either is NaN), abs,
+// min_abs(a, b) (min(abs(a), b), b for NaN), exponent (a float 2^k from the low bits of a float k +
+// kRoundMagic), choose_negative(x, negative, other) (x < 0 ? negative : other; false for NaN), index (the
+// bits of a float, an Index) and lookup(table, index) (one of 32 floats, by the lowest five bits).
 //
 // NaN gives NaN. Largest errors, against the exact function: exp, sigmoid 3e-7 relative (for |x| <= 87), tanh
 // 5e-7 relative, erf 3e-7 absolute, GELU 1e-6 absolute (x < 1), 4e-7 relative (x >= 1). For
@@ -285,7 +285,7 @@ OCTET_FORCE_INLINE void curve_values(const Curve& curve, typename O::F (&v)[kCou
   typename O::F a[kCount], g[kCount];
   typename O::Index segment[kCount];
 #pragma GCC unroll 8
-  for (int i = 0; i < kCount; ++i) a[i] = O::min(O::abs(v[i]), O::set(curve.limit));
+  for (int i = 0; i < kCount; ++i) a[i] = O::min_abs(v[i], O::set(curve.limit));
 #pragma GCC unroll 8
   for (int i = 0; i < kCount; ++i) segment[i] = O::index(O::add(a[i], O::set(curve.magic)));
 #pragma GCC unroll 8

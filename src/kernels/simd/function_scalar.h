@@ -20,6 +20,7 @@ struct ScalarOps {
   OCTET_FORCE_INLINE F min(F a, F b) { return a < b ? a : b; }
   OCTET_FORCE_INLINE F max(F a, F b) { return a > b ? a : b; }
   OCTET_FORCE_INLINE F abs(F a) { return __builtin_fabsf(a); }
+  OCTET_FORCE_INLINE F min_abs(F a, F b) { return min(abs(a), b); }
   using Index = uint32_t;
   OCTET_FORCE_INLINE Index index(F t) { return __builtin_bit_cast(uint32_t, t); }
   OCTET_FORCE_INLINE F lookup(const float* table, Index index) { return table[index & 31]; }
