@@ -62,17 +62,22 @@ inline void load_channels(const ConvCall& call, int64_t channel, __mmask64 mask,
   if (e.residual_scale != nullptr) copy(e.residual_scale, c.residual_scale);
 }
 
-// Whether no sum can bring a value of a u8 epilogue near the limits of int32: (|scale| * 2^31 + |bias|) +
-// |residual_scale| * 255 below 2^30, with a function that is_contained() |out_scale| times as much, and
-// |out_zero|. False for infinities and NaN.
+// Whether no sum can bring a value of a u8 epilogue near the limits of int32: (|scale| * |largest sum| +
+// |bias|) + |residual_scale| * 255 below 2^30, with a function that is_contained() |out_scale| times as much,
+// and |out_zero|. False for infinities and NaN.
 inline bool bounded(const ConvCall& call, const Channels& c) {
   const Epilogue& e = call.epilogue;
+  const ConvShape& s = call.shape;
   const bool curve = is_contained(e.function);
   if (e.function != Function::kNone && (!curve || call.float_output)) return false;
+  const __m512 products = _mm512_set1_ps(255.0f * 128.0f * static_cast<float>(s.in_c / s.groups) *
+                                         static_cast<float>(s.kernel_h * s.kernel_w));
   __mmask16 inside = 0xffff;
   for (int i = 0; i < kTileChannels; i += 16) {
-    __m512 v = _mm512_mul_ps(_mm512_abs_ps(_mm512_load_ps(c.scale + i)), _mm512_set1_ps(0x1p31f));
-    v = _mm512_add_ps(v, _mm512_abs_ps(_mm512_load_ps(c.bias + i)));
+    const __m512 init = _mm512_cvtepi32_ps(_mm512_load_si512(c.init + i));
+    const __m512 sum = _mm512_min_ps(_mm512_add_ps(products, _mm512_abs_ps(init)), _mm512_set1_ps(0x1p31f));
+    __m512 v = _mm512_fmadd_ps(_mm512_abs_ps(_mm512_load_ps(c.scale + i)), sum,
+                               _mm512_abs_ps(_mm512_load_ps(c.bias + i)));
     if (curve)
       v = _mm512_fmadd_ps(_mm512_add_ps(v, _mm512_set1_ps(1)), _mm512_abs_ps(_mm512_load_ps(c.out_scale + i)),
                           _mm512_abs_ps(_mm512_load_ps(c.out_zero + i)));
