@@ -4,8 +4,9 @@
 #include <cstring>
 #include <utility>
 
-#include "kernels/conv/avx512_epilogue.h"
+#include "kernels/conv/avx512_short.h"
 #include "kernels/conv/kernels.h"
+#include "kernels/conv/padded_rows.h"
 #include "kernels/conv/plan.h"
 #include "kernels/conv/taps.h"
 
@@ -107,55 +108,99 @@ constexpr std::array<TileFunction, 29> kTileTable[4] = {
     tile_row<3>(std::make_index_sequence<kTiles.pixels[2]>()),
     tile_row<4>(std::make_index_sequence<kTiles.pixels[3]>())};
 
-// All pixels of a block for one tile of output channels.
-void run_tile(const ConvCall& call, const ConvPlan& plan, const Taps& taps, int64_t group, int64_t index,
-              int64_t pixel, int64_t count) {
-  const int64_t block = first_block(plan, index);
-  const auto blocks = static_cast<int>(first_block(plan, index + 1) - block);
-  const int64_t left = plan.packed.out_c - block * 16;
-  const int64_t width = left < blocks * 16 ? left : blocks * 16;
-  const int64_t channel = group * plan.packed.out_c + block * 16;
-  const Epilogue& e = call.epilogue;
+// Steps of K up to which short tiles are the faster ones, measured: without a function, and with a curve,
+// whose epilogue takes longer.
+constexpr int64_t kShortSteps = 36, kShortCurveSteps = 72;
 
-  Channels channels;
-  TileArgs a;
-  a.target.mask = first_lanes(width);
-  load_channels(call, channel, a.target.mask, channels);
-  a.target.bounded = bounded(call, channels);
-  const bool general = call.float_output || e.function != Function::kNone || !a.target.bounded;
+bool is_short(const ConvCall& call, const ConvPlan& plan) {
+  const Function f = call.epilogue.function;
+  if (call.float_output || !has_short_tiles(f)) return false;
+  return plan.packed.k4 <= (f == Function::kNone ? kShortSteps : kShortCurveSteps);
+}
+
+// A tile of output channels.
+struct ChannelTile {
+  int64_t group, channel, width;
+  int blocks;
+  const int8_t* weights;
+  Channels constants;
+  Target target;  // without addresses
+};
+
+void load_tile(const ConvCall& call, const ConvPlan& plan, int64_t index, ChannelTile& t) {
+  const int64_t block = first_block(plan, index % plan.tiles);
+  t.group = index / plan.tiles;
+  t.blocks = static_cast<int>(first_block(plan, index % plan.tiles + 1) - block);
+  const int64_t left = plan.packed.out_c - block * 16;
+  t.width = left < t.blocks * 16 ? left : t.blocks * 16;
+  t.channel = t.group * plan.packed.out_c + block * 16;
+  t.weights = reinterpret_cast<const int8_t*>(call.weights) +
+              (t.group * plan.packed.blocks + block) * plan.packed.block_bytes;
+  t.target.mask = first_lanes(t.width);
+  load_channels(call, t.channel, t.target.mask, t.constants);
+  t.target.bounded = bounded(call, t.constants);
+  t.target.stride = call.out_pixel_stride;
+  t.target.residual_stride = call.residual_pixel_stride;
+  t.target.full = t.width == t.blocks * 16;
+  t.target.low = call.epilogue.low;
+  t.target.high = call.epilogue.high;
+}
+
+Target target_at(const ConvCall& call, const ChannelTile& t, int64_t pixel) {
+  Target target = t.target;
+  target.bytes = static_cast<uint8_t*>(call.output) +
+                 (pixel * call.out_pixel_stride + t.channel) * (call.float_output ? 4 : 1);
+  if (call.epilogue.residual_scale != nullptr)
+    target.residual = call.residual + pixel * call.residual_pixel_stride + t.channel;
+  return target;
+}
+
+// Pixels [pixel, pixel + count) in short tiles. Their runs are found as ShortArgs says.
+void run_short(const ConvCall& call, const ConvPlan& plan, const uint8_t* const* pointers,
+               int64_t input_stride, const ChannelTile& t, int64_t pixel, int64_t count) {
+  ShortArgs a;
+  a.pointers = pointers;
+  a.input_stride = input_stride;
+  a.pointer_stride = plan.block_pixels;
+  a.offset = t.group * plan.packed.in_c;
+  a.runs = plan.runs;
+  a.run_bytes = plan.run_bytes;
+  a.weights = t.weights;
+  a.block_bytes = plan.packed.block_bytes;
+  a.channels = &t.constants;
+  a.target = target_at(call, t, pixel);
+  a.pixels = count;
+  run_short_tiles(call.epilogue, a, t.blocks);
+}
+
+// The pixels of `taps`, [pixel, pixel + count), in large tiles.
+void run_tiles(const ConvCall& call, const ConvPlan& plan, const Taps& taps, const ChannelTile& t,
+               int64_t pixel, int64_t count) {
+  const bool general = call.float_output || call.epilogue.function != Function::kNone || !t.target.bounded;
   alignas(64) int32_t accumulators[28 * 16];
+  TileArgs a;
   a.pointer_stride = plan.block_pixels;
   a.silent = taps.silent;
   a.runs = plan.runs;
   a.run_bytes = plan.run_bytes;
-  a.offset = group * plan.packed.in_c;
-  a.weights = reinterpret_cast<const int8_t*>(call.weights) +
-              (group * plan.packed.blocks + block) * plan.packed.block_bytes;
+  a.offset = t.group * plan.packed.in_c;
+  a.weights = t.weights;
   a.block_bytes = plan.packed.block_bytes;
-  a.channels = &channels;
+  a.channels = &t.constants;
   a.accumulators = general ? accumulators : nullptr;
-  a.target.stride = call.out_pixel_stride;
-  a.target.residual_stride = call.residual_pixel_stride;
-  a.target.full = width == blocks * 16;
-  a.target.low = e.low;
-  a.target.high = e.high;
 
-  const int64_t most = kTiles.pixels[blocks - 1];
+  const int64_t most = kTiles.pixels[t.blocks - 1];
   const int64_t tiles = (count + most - 1) / most;
-  const int64_t element = call.float_output ? 4 : 1;
   // The first block of pixels meets weights that are not in L2 yet.
-  const int64_t steps = plan.packed.k4 * tiles, bytes = pixel == 0 ? blocks * plan.packed.block_bytes : 0;
+  const int64_t steps = plan.packed.k4 * tiles, bytes = pixel == 0 ? t.blocks * plan.packed.block_bytes : 0;
   a.ahead_step = (bytes + steps - 1) / steps;
   for (int64_t i = 0, p = 0; i < tiles; ++i) {
     a.ahead = a.weights + bytes + i * plan.packed.k4 * a.ahead_step;
     const int64_t n = count / tiles + (i < count % tiles ? 1 : 0);
     a.pointers = taps.pointers + p;
-    a.target.bytes =
-        static_cast<uint8_t*>(call.output) + ((pixel + p) * call.out_pixel_stride + channel) * element;
-    if (e.residual_scale != nullptr)
-      a.target.residual = call.residual + (pixel + p) * call.residual_pixel_stride + channel;
-    kTileTable[blocks - 1][static_cast<size_t>(n)](a);
-    if (general) finish_tile(call, channels, a.target, accumulators, static_cast<int>(n), blocks);
+    a.target = target_at(call, t, pixel + p);
+    kTileTable[t.blocks - 1][static_cast<size_t>(n)](a);
+    if (general) finish_tile(call, t.constants, a.target, accumulators, static_cast<int>(n), t.blocks);
     p += n;
   }
 }
@@ -165,22 +210,84 @@ int64_t pieces(const ConvCall& call) {
 }
 
 int64_t scratch_bytes(const ConvCall& call) {
-  return plan_conv(call, kTiles).scratch_bytes;
+  const ConvPlan plan = plan_conv(call, kTiles);
+  int64_t bytes = plan.scratch_bytes;
+  if (is_short(call, plan) && has_padded_rows(plan, call.shape))
+    bytes += call.shape.kernel_h * padded_row_bytes(plan, call.shape);
+  return bytes;
+}
+
+// A call in progress on one thread.
+struct Work {
+  const ConvCall& call;
+  const ConvPlan plan;
+  const Taps taps;
+  const bool in_short_tiles, with_rows;
+  PaddedRows rows{};
+  ChannelTile tiles[2]{};  // those of the latest tiles with an even and an odd number
+  int64_t loaded[2] = {-1, -1};
+  int64_t filled = -1;  // first pixel of the block whose pointers are in `taps`
+};
+
+const ChannelTile& tile_of(Work& w, int64_t index) {
+  const auto i = static_cast<size_t>(index & 1);
+  if (w.loaded[i] != index) load_tile(w.call, w.plan, index, w.tiles[i]);
+  w.loaded[i] = index;
+  return w.tiles[i];
+}
+
+// Pixels of one tile of channels, by pointers to their taps.
+void run_by_taps(Work& w, const ChannelTile& tile, int64_t pixel, int64_t end) {
+  for (; pixel < end; pixel += w.plan.block_pixels) {
+    const int64_t count = end - pixel < w.plan.block_pixels ? end - pixel : w.plan.block_pixels;
+    if (w.filled != pixel) fill_taps(w.call, w.plan, w.taps, pixel, count);
+    w.filled = pixel;
+    if (w.in_short_tiles && tile.target.bounded)
+      run_short(w.call, w.plan, w.taps.pointers, 0, tile, pixel, count);
+    else
+      run_tiles(w.call, w.plan, w.taps, tile, pixel, count);
+  }
+}
+
+// How far from `pixel` a part of a piece goes that is one walk for every tile of channels.
+int64_t part_end(const Work& w, int64_t pixel, int64_t end) {
+  if (w.in_short_tiles && w.plan.linear) return end;
+  const int64_t out_w = w.call.shape.out_w;
+  const int64_t next = w.with_rows ? (pixel / out_w + 1) * out_w : pixel + w.plan.block_pixels;
+  return next < end ? next : end;
+}
+
+void run_part(Work& w, const ConvPiece& piece, int64_t pixel, int64_t end) {
+  const ConvShape& s = w.call.shape;
+  const uint8_t* bases[kMostKernelRows] = {w.call.input + pixel * w.call.in_pixel_stride};
+  int64_t step = w.plan.linear ? w.call.in_pixel_stride : 0;
+  if (w.with_rows) {
+    const int64_t row = pixel / s.out_w, x = pixel % s.out_w;
+    step = s.stride_w * w.call.in_pixel_stride;
+    load_rows(w.call, w.plan, w.rows, row / s.out_h, row % s.out_h, bases);
+    for (int64_t r = 0; r < s.kernel_h; ++r) bases[r] += x * step;
+  }
+  for (int64_t t = piece.first_tile; t < piece.last_tile; ++t) {
+    const ChannelTile& tile = tile_of(w, t);
+    if (w.in_short_tiles && step > 0 && tile.target.bounded)
+      run_short(w.call, w.plan, bases, step, tile, pixel, end - pixel);
+    else
+      run_by_taps(w, tile, pixel, end);
+  }
 }
 
 void run(const ConvCall& call, int64_t begin, int64_t end, std::byte* scratch) noexcept {
   const ConvPlan plan = plan_conv(call, kTiles);
-  const Taps taps = start_taps(call, plan, scratch);
-  int64_t filled = -1;  // first pixel of the block whose pointers are in `taps`
+  const bool in_short_tiles = is_short(call, plan);
+  Work work{call, plan, start_taps(call, plan, scratch), in_short_tiles,
+            in_short_tiles && has_padded_rows(plan, call.shape)};
+  if (work.with_rows) work.rows = start_rows(call, plan, scratch + plan.scratch_bytes);
   for (int64_t index = begin; index < end; ++index) {
     const ConvPiece piece = conv_piece(plan, index);
-    for (int64_t pixel = piece.first_pixel; pixel < piece.last_pixel; pixel += plan.block_pixels) {
-      const int64_t left = piece.last_pixel - pixel;
-      const int64_t count = left < plan.block_pixels ? left : plan.block_pixels;
-      if (pixel != filled) fill_taps(call, plan, taps, pixel, count);
-      filled = pixel;
-      for (int64_t t = piece.first_tile; t < piece.last_tile; ++t)
-        run_tile(call, plan, taps, t / plan.tiles, t % plan.tiles, pixel, count);
+    for (int64_t pixel = piece.first_pixel; pixel < piece.last_pixel;) {
+      const int64_t next = part_end(work, pixel, piece.last_pixel);
+      run_part(work, piece, pixel, next);
+      pixel = next;
     }
   }
 }
