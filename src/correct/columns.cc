@@ -26,9 +26,14 @@ class Reader {
       zero_[c] = static_cast<float>(params.zero_point[params.zero_point.size() == 1 ? 0 : c]);
     }
   }
-  float at(int64_t index, int64_t channel) const {
-    return (static_cast<float>(data_[index]) - zero_[channel]) * scale_[channel];
-  }
+  float at(int64_t index, int64_t channel) const { return this->channel(channel).at(index); }
+
+  struct Channel {
+    const T* data;
+    float scale, zero;
+    float at(int64_t index) const { return (static_cast<float>(data[index]) - zero) * scale; }
+  };
+  Channel channel(int64_t c) const { return {data_, scale_[c], zero_[c]}; }
 
  private:
   const T* data_;
@@ -55,9 +60,15 @@ void columns(const LayerGeometry& g, const StoredValue& x, const QuantParams& pa
                       c = ox * g.strides[1] - g.pads[1] + kx * g.dilations[1];
         taps[ky * g.kernel[1] + kx] = y >= 0 && y < height && c >= 0 && c < width ? y * width + c : -1;
       }
+    const bool inside = *std::min_element(taps.begin(), taps.end()) >= 0;
     int64_t base = image * g.in_channels * plane;
-    for (int64_t c = 0; c < g.in_channels; ++c, base += plane)
-      for (int64_t tap : taps) *out++ = tap < 0 ? 0 : reader.at(base + tap, c);
+    for (int64_t c = 0; c < g.in_channels; ++c, base += plane) {
+      const auto channel = reader.channel(c);
+      if (inside)
+        for (const int64_t tap : taps) *out++ = channel.at(base + tap);
+      else
+        for (const int64_t tap : taps) *out++ = tap < 0 ? 0 : channel.at(base + tap);
+    }
   }
 }
 

@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <cmath>
 
+#include "correct/vector_loops.h"
+
 namespace octet {
 namespace {
 
-constexpr int64_t kBlock = 48;
-constexpr int64_t kLanes = 8;  // right-hand sides at a time
+using loops::kBlock;
+using loops::kLanes;
 
 // c [rows][columns] -= a [rows][depth] * b [columns][depth]^T; strides n.
 void subtract_product(const double* a, const double* b, double* c, int64_t rows, int64_t columns,
@@ -17,14 +19,7 @@ void subtract_product(const double* a, const double* b, double* c, int64_t rows,
     for (int64_t j = 0; j < columns; ++j) turned[k * kBlock + j] = b[j * n + k];
     for (int64_t j = columns; j < kBlock; ++j) turned[k * kBlock + j] = 0;
   }
-  for (int64_t i = 0; i < rows; ++i) {
-    double sums[kBlock] = {};
-    for (int64_t k = 0; k < depth; ++k) {
-      const double factor = a[i * n + k];
-      for (int64_t j = 0; j < kBlock; ++j) sums[j] += factor * turned[k * kBlock + j];
-    }
-    for (int64_t j = 0; j < columns; ++j) c[i * n + j] -= sums[j];
-  }
+  loops::of(current_isa()).subtract_product(a, turned, c, rows, columns, depth, n);
 }
 
 bool factor_block(double* a, int64_t size, int64_t n) {
@@ -75,6 +70,7 @@ bool cholesky(std::vector<double>& a, int64_t n, ThreadPool& pool) {
 
 void solve_rows(const std::vector<double>& l, int64_t n, std::vector<double>& rows, int64_t count,
                 ThreadPool& pool) {
+  const loops::Loops& vector = loops::of(current_isa());
   pool.parallel_for((count + kLanes - 1) / kLanes, 1, [&](int64_t begin, int64_t end, int) {
     std::vector<double> x(n * kLanes);
     for (int64_t block = begin; block < end; ++block) {
@@ -83,16 +79,15 @@ void solve_rows(const std::vector<double>& l, int64_t n, std::vector<double>& ro
       for (int64_t r = 0; r < lanes; ++r)
         for (int64_t i = 0; i < n; ++i) x[i * kLanes + r] = rows[(first + r) * n + i];
       for (int64_t i = 0; i < n; ++i) {  // L y = x
-        double s[kLanes];
-        std::copy_n(&x[i * kLanes], kLanes, s);
-        for (int64_t k = 0; k < i; ++k)
-          for (int64_t r = 0; r < kLanes; ++r) s[r] -= l[i * n + k] * x[k * kLanes + r];
-        for (int64_t r = 0; r < kLanes; ++r) x[i * kLanes + r] = s[r] / l[i * n + i];
+        double s[kLanes] = {};
+        vector.add_rows(&l[i * n], x.data(), s, i);
+        for (int64_t r = 0; r < kLanes; ++r) x[i * kLanes + r] = (x[i * kLanes + r] - s[r]) / l[i * n + i];
       }
       for (int64_t i = n - 1; i >= 0; --i) {  // L^T z = y, column by column of L^T
         for (int64_t r = 0; r < kLanes; ++r) x[i * kLanes + r] /= l[i * n + i];
-        for (int64_t k = 0; k < i; ++k)
-          for (int64_t r = 0; r < kLanes; ++r) x[k * kLanes + r] -= l[i * n + k] * x[i * kLanes + r];
+        double y[kLanes];
+        std::copy_n(&x[i * kLanes], kLanes, y);
+        vector.subtract_outer(&l[i * n], y, x.data(), i);
       }
       for (int64_t r = 0; r < lanes; ++r)
         for (int64_t i = 0; i < n; ++i) rows[(first + r) * n + i] = x[i * kLanes + r];

@@ -3,13 +3,13 @@
 #include <algorithm>
 #include <cmath>
 
+#include "correct/vector_loops.h"
 #include "kernels/simd/function.h"
 
 namespace octet {
 namespace {
 
 constexpr int kSteps = 3;
-constexpr int kLanes = 8;  // partial sums
 constexpr double kSmallestSlope = 0.1, kDeadSlope = 0.02;
 
 // Outputs of one channel: function(sums + shift).
@@ -20,7 +20,8 @@ class ChannelOutputs {
         function_(function),
         activation_(function.activation),
         first_(channel * layer.rows()),
-        kernel_(kernels::choose_function(current_isa())) {
+        kernel_(kernels::choose_function(current_isa())),
+        vector_(loops::of(current_isa())) {
     if (!function.caps.empty())
       activation_ = ActivationSpec{kernels::Function::kClip, 0, function.caps[channel]};
   }
@@ -28,10 +29,9 @@ class ChannelOutputs {
   const std::vector<float>& at(float shift) {
     const int64_t rows = layer_.rows();
     values_.resize(rows);
-    for (int64_t i = 0; i < rows; ++i) values_[i] = layer_.sums[first_ + i] + shift;
+    vector_.shift(layer_.sums.data() + first_, shift, values_.data(), rows);
     apply(activation_);
-    if (!layer_.residual.empty())
-      for (int64_t i = 0; i < rows; ++i) values_[i] += layer_.residual[first_ + i];
+    if (!layer_.residual.empty()) vector_.add(layer_.residual.data() + first_, values_.data(), rows);
     apply(function_.final_clip);
     return values_;
   }
@@ -50,16 +50,12 @@ class ChannelOutputs {
 
   // Of the values that at() made last.
   double sample_sum(size_t s) const {
-    double sums[kLanes] = {};
-    int64_t i = layer_.sample_rows[s];
-    const int64_t end = layer_.sample_rows[s + 1];
-    for (; i + kLanes <= end; i += kLanes)
-      for (int lane = 0; lane < kLanes; ++lane) sums[lane] += values_[i + lane];
-    double sum = 0;
-    for (; i < end; ++i) sum += values_[i];
-    for (double lane : sums) sum += lane;
-    return sum;
+    const int64_t first = layer_.sample_rows[s];
+    return vector_.sum(values_.data() + first, layer_.sample_rows[s + 1] - first);
   }
+
+  // Whether outputs are the sums themselves (and a residual).
+  bool plain() const { return !changes(activation_) && !changes(function_.final_clip); }
 
   double deviation() const {  // of the sums
     double sum = 0, square = 0;
@@ -74,8 +70,11 @@ class ChannelOutputs {
   }
 
  private:
+  static bool changes(const std::optional<ActivationSpec>& spec) {
+    return spec && spec->function != kernels::Function::kNone;
+  }
   void apply(const std::optional<ActivationSpec>& spec) {
-    if (!spec || spec->function == kernels::Function::kNone) return;
+    if (!changes(spec)) return;
     kernel_(spec->function, spec->alpha, spec->beta, values_.data(), values_.data(),
             static_cast<int64_t>(values_.size()));
   }
@@ -85,6 +84,7 @@ class ChannelOutputs {
   std::optional<ActivationSpec> activation_;
   int64_t first_;
   kernels::FunctionKernel kernel_;
+  const loops::Loops& vector_;
   std::vector<float> values_;
 };
 
@@ -112,6 +112,11 @@ float match_channel(const LayerSums& reference, const LayerSums& quantized, cons
                     const std::vector<bool>& use, int64_t channel) {
   ChannelOutputs from(quantized, function, channel), to(reference, function, channel);
   const double wanted = to.mean(0, use);
+  if (from.plain()) {
+    const double lost = wanted - from.mean(0, use);
+    const auto result = static_cast<float>(lost * significance(to, from, quantized.sample_rows, use));
+    return std::isfinite(result) ? result : 0;
+  }
   const double width = std::max(0.02 * from.deviation(), 1e-6 * std::abs(wanted) + 1e-30);
   double shift = 0, trust = 0;
   for (int step = 0; step < kSteps; ++step) {
@@ -142,6 +147,7 @@ std::vector<float> match_output_means(const LayerSums& reference, const LayerSum
 OutputError output_error(const LayerSums& reference, const LayerSums& quantized,
                          const OutputFunction& function, std::span<const float> shift,
                          const std::vector<bool>& use, ThreadPool& pool) {
+  const loops::Loops& vector = loops::of(current_isa());
   std::vector<OutputError> channels(reference.channels);
   pool.parallel_for(reference.channels, 1, [&](int64_t begin, int64_t end, int) {
     for (int64_t c = begin; c < end; ++c) {
@@ -150,11 +156,12 @@ OutputError output_error(const LayerSums& reference, const LayerSums& quantized,
       const auto& y = b.at(shift.empty() ? 0 : shift[c]);
       for (size_t s = 0; s < use.size(); ++s) {
         if (!use[s]) continue;
-        for (int64_t i = reference.sample_rows[s]; i < reference.sample_rows[s + 1]; ++i) {
-          const double d = static_cast<double>(x[i]) - y[i];
-          channels[c].noise += d * d;
-          channels[c].signal += static_cast<double>(x[i]) * x[i];
-        }
+        const int64_t first = reference.sample_rows[s];
+        double noise = 0, signal = 0;
+        vector.errors(x.data() + first, y.data() + first, reference.sample_rows[s + 1] - first, &noise,
+                      &signal);
+        channels[c].noise += noise;
+        channels[c].signal += signal;
       }
     }
   });

@@ -5,12 +5,13 @@
 #include <numeric>
 
 #include "correct/linear_algebra.h"
+#include "correct/vector_loops.h"
 #include "kernels/float/sgemm.h"
 
 namespace octet {
 namespace {
 
-constexpr int64_t kLanes = 8;  // output channels at a time
+using loops::kLanes;           // output channels at a time
 constexpr int64_t kRows = 64;  // output channels in a piece
 
 double mean_diagonal(const std::vector<double>& h, int64_t n) {
@@ -114,6 +115,7 @@ std::vector<int8_t> round_gptq(const std::vector<float>& weights, int64_t channe
         a[i * n + j] = l[(n - 1 - j) * n + (n - 1 - i)] / l[(n - 1 - i) * n + (n - 1 - i)];
   });
   l = {};
+  const loops::Loops& vector = loops::of(current_isa());
   std::vector<int8_t> q(weights.size());
   pool.parallel_for((channels + kLanes - 1) / kLanes, 1, [&](int64_t begin, int64_t end, int) {
     std::vector<double> error(n * kLanes, 0);
@@ -121,9 +123,7 @@ std::vector<int8_t> round_gptq(const std::vector<float>& weights, int64_t channe
       const int64_t first = block * kLanes, lanes = std::min(kLanes, channels - first);
       for (int64_t i = 0; i < n; ++i) {
         double fed[kLanes] = {};
-        const double* row = &a[i * n];
-        for (int64_t j = 0; j < i; ++j)
-          for (int64_t r = 0; r < kLanes; ++r) fed[r] += row[j] * error[j * kLanes + r];
+        vector.add_rows(&a[i * n], error.data(), fed, i);
         for (int64_t r = 0; r < lanes; ++r) {
           const int64_t at = (first + r) * n + order[i];
           const double step = grid.step_of(first + r, order[i]);

@@ -10,6 +10,8 @@
 #include <cstring>
 #include <filesystem>
 
+#include "correct/vector_loops.h"
+
 namespace octet {
 namespace {
 
@@ -54,21 +56,11 @@ Tensor StoredValue::floats() const {
 StoredValue store_in_steps(const Tensor& tensor) {
   const float* x = tensor.as<float>().data();
   const int64_t count = tensor.count();
-  float extreme = 0;
-  bool finite = true;
-  for (int64_t i = 0; i < count; ++i) {
-    const float a = std::abs(x[i]);
-    extreme = a > extreme ? a : extreme;
-    finite &= a <= 3.4e38f;
-  }
-  if (!finite) return {tensor.clone(), false, 1};
+  const loops::Loops& vector = loops::of(current_isa());
+  const float extreme = vector.extreme(x, count);
+  if (!(extreme <= 3.4e38f)) return {tensor.clone(), false, 1};
   StoredValue out{Tensor(DType::kInt16, tensor.shape()), true, std::max(extreme / 32767, 1e-37f)};
-  const float inverse = 1 / out.scale;
-  int16_t* y = out.data.as<int16_t>().data();
-  for (int64_t i = 0; i < count; ++i) {
-    const float v = x[i] * inverse;
-    y[i] = static_cast<int16_t>(static_cast<int32_t>(v + (v < 0 ? -0.5f : 0.5f)));
-  }
+  vector.to_steps(x, 1 / out.scale, out.data.as<int16_t>().data(), count);
   return out;
 }
 
