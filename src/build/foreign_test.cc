@@ -287,5 +287,39 @@ TEST_F(Foreign, PaddingWithZerosStaysInBytes) {
   }
 }
 
+TEST_F(Foreign, InterpolatedValuesAreRoundedOnce) {
+  for (const auto* mode : {"nearest", "linear", "cubic"})
+    for (const float out_scale : {0.01f, 0.017f}) {
+      SCOPED_TRACE(std::string(mode) + " to a scale of " + std::to_string(out_scale));
+      g_ = Graph();
+      const ValueId x = g_.add_input("x", DType::kFloat32, {1, 3, 9, 7});
+      const ValueId zero = g_.add_constant("z", Tensor::scalar(uint8_t{130}));
+      const ValueId in = g_.add_constant("s", Tensor::scalar(0.01f)),
+                    out = g_.add_constant("t", Tensor::scalar(out_scale));
+      const ValueId q = g_.add_op("QuantizeLinear", "q", {x, in, zero}, "xq");
+      const ValueId dq = g_.add_op("DequantizeLinear", "dq", {q, in, zero}, "r");
+      Attributes a;
+      a.set("mode", std::string(mode));
+      const ValueId sizes = g_.add_constant("sizes", Tensor::of<int64_t>({4}, {1, 3, 16, 11}));
+      const ValueId y = g_.add_op("Resize", "layer", {dq, kNoId, kNoId, sizes}, "y", a);
+      const ValueId yq = g_.add_op("QuantizeLinear", "yq", {y, out, zero}, "yq");
+      g_.mark_output(g_.add_op("DequantizeLinear", "ydq", {yq, out, zero}, "out"));
+      infer_shapes(g_);
+      // Beyond both ends of the range, which a cubic curve leaves.
+      const Tensor input = random_floats(random_, {1, 3, 9, 7}, -1.5f, 1.5f);
+      const engine::Engine engine(build_engine(g_));
+      engine::Context context(engine, {});
+      context.run(std::vector<Tensor>{input});
+      const auto found = to_float(context.output(0)),
+                 expected = to_float(interpret(g_, {input}).at(g_.outputs()[0]));
+      int different = 0;
+      for (size_t i = 0; i < expected.size(); ++i) {
+        EXPECT_LE(std::abs(found[i] - expected[i]), 1.001f * out_scale) << i;
+        different += found[i] != expected[i];
+      }
+      EXPECT_LE(different, 2) << "of " << expected.size();
+    }
+}
+
 }  // namespace
 }  // namespace octet

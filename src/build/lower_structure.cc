@@ -18,6 +18,14 @@ struct MovedValue {
   bool rescale = false;
 };
 
+// Whether each of the node's results is one of its input's values: then integers serve as well as the reals.
+// What is between two of them is rounded, which must happen once, with the output's parameters.
+bool only_moves(const Node& node) {
+  return !node.is("Resize") ||
+         (node.attributes.get_string("mode", "nearest") == "nearest" &&
+          node.attributes.get_string("coordinate_transformation_mode", "half_pixel") != "tf_crop_and_resize");
+}
+
 std::optional<MovedValue> moved_value(LoweringState& l, const Node& node, Layout layout) {
   const auto in = l.quantized(node.inputs[0]);
   auto out = l.requantized(node.outputs[0]);
@@ -25,8 +33,9 @@ std::optional<MovedValue> moved_value(LoweringState& l, const Node& node, Layout
   const auto params = moved_params(l.graph(), node, 0, in->params);
   if (!params) return {};
   MovedValue m;
-  m.from = l.tensor(in->stored, layout);
   m.rescale = *params != out->value.params;
+  if (m.rescale && !only_moves(node)) return {};
+  m.from = l.tensor(in->stored, layout);
   m.to = m.rescale ? l.make_temporary(node.name + "/partial", DType::kUInt8, layout, l.dims(node.outputs[0]),
                                       *params)
                    : l.make_stored(out->value, layout);
@@ -211,7 +220,8 @@ void lower_generic(LoweringState& l, NodeId id) {
     return;
   // Operators that move values work on 8-bit tensors as they are.
   const bool pads = pads_with_zero(l, node);
-  if ((op->quant == QuantRule::kSameScale || pads) && node.outputs.size() == 1 && !node.is("Concat")) {
+  if (((op->quant == QuantRule::kSameScale && only_moves(node)) || pads) && node.outputs.size() == 1 &&
+      !node.is("Concat")) {
     if (const auto m = moved_value(l, node, Layout::kPlain)) {
       std::vector<int32_t> inputs{m->from};
       for (size_t i = 1; i < node.inputs.size(); ++i)

@@ -102,7 +102,7 @@ void resize_axis(const T* x, T* y, int64_t outer, int64_t in, int64_t inner, con
     for (const Taps& taps : all) {
       const T* source = x + o * in * inner;
       if (taps.outside) {
-        y = std::fill_n(y, inner, static_cast<T>(outside));
+        y = std::fill_n(y, inner, cast_value<T>(outside));
         continue;
       }
       if (taps.index.size() == 1 && taps.weight[0] == 1.0f) {
@@ -115,7 +115,7 @@ void resize_axis(const T* x, T* y, int64_t outer, int64_t in, int64_t inner, con
         const auto w = static_cast<Sum>(taps.weight[t]);
         for (int64_t i = 0; i < inner; ++i) row[static_cast<size_t>(i)] += w * static_cast<Sum>(line[i]);
       }
-      for (int64_t i = 0; i < inner; ++i) *y++ = static_cast<T>(row[static_cast<size_t>(i)]);
+      for (int64_t i = 0; i < inner; ++i) *y++ = cast_value<T>(row[static_cast<size_t>(i)]);
     }
 }
 
