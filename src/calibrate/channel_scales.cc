@@ -161,8 +161,9 @@ class Chooser {
         const auto s = static_cast<size_t>(of[i]);
         const double low = options_.stretch * c.min_mean[i] - options_.room * c.min_deviation[i];
         const double high = options_.stretch * c.max_mean[i] + options_.room * c.max_deviation[i];
-        slots.low[s] = std::min(slots.low[s], std::max(low, lowest));
-        slots.high[s] = std::max(slots.high[s], std::min(high, highest));
+        // A channel that one image uses and others do not has seen more than its mean and deviation say.
+        slots.low[s] = std::min(slots.low[s], std::max(std::min<double>(low, c.min[i]), lowest));
+        slots.high[s] = std::max(slots.high[s], std::min(std::max<double>(high, c.max[i]), highest));
         slots.square[s] += c.mean_square[i];
         slots.count[s] += 1;
       }

@@ -1,9 +1,9 @@
 // Chooses which activation tensors get a scale per channel.
 //
 // Channel c of a tensor has a range of its own, own_c: mean +- 4 standard deviations of each image's
-// extremes, within the tensor's range. Its scale is own_c^alpha * max^(1 - alpha), with the room divided
-// above and below zero as in own_c. The noise that a tensor brings to the output of a convolution that reads
-// it is
+// extremes, and all that was observed, within the tensor's range. Its scale is own_c^alpha * max^(1 - alpha),
+// with the room divided above and below zero as in own_c. The noise that a tensor brings to the output of a
+// convolution that reads it is
 //
 //   sum_c s_c^2 |W_c|^2 / 12  +  sum_o D_o^2 / 12 * taps * sum_c E[x_c^2] / s_c^2,   D_o = max |W_o,c s_c| /
 //   127

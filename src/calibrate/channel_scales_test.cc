@@ -93,13 +93,18 @@ TEST(ChannelScales, RoomCoversWhatImagesVary) {
   TableChannels& c = s.table.tensors["r"].channels;
   c.max_mean[1] = 0.5;
   c.max_deviation[1] = 0.1;
+  c.max[1] = 0.7F;
   c.min_mean[2] = -0.5;
+  c.max_mean[3] = 0.1;  // of one image in ten
+  c.max_deviation[3] = 0.1;
+  c.max[3] = 0.8F;
   s.table.tensors["r"].range = {-1, 10};
   const ChosenParams chosen = s.choose({.scales = ActivationScales::kChannel});
   const QuantParams& q = s.of(chosen, "r");
   ASSERT_EQ(q.scale.size(), 4u);
   EXPECT_NEAR(q.scale[1], 0.9 / 255, 1e-6);
   EXPECT_NEAR(q.scale[2], 1.5 / 255, 1e-6);
+  EXPECT_NEAR(q.scale[3], 0.8 / 255, 1e-6) << "nothing that was observed is cut off";
   EXPECT_EQ(q.zero_point[2], 85);
 }
 
