@@ -64,7 +64,7 @@ Json json_of(const Arguments& arguments, const Quantized& result, const std::vec
   const CalibrationTable& table = result.calibrated.table;
   Json json{{"output", arguments.output},
             {"target", arguments.quantization.target},
-            {"method", range_method_name(table.method)},
+            {"method", range_method_name(result.done.method)},
             {"preprocess", table.preprocess},
             {"samples", table.samples},
             {"synthetic", !arguments.data.given() && arguments.table.empty()},
@@ -106,7 +106,7 @@ void print_text(const Arguments& arguments, const Quantized& result) {
   const CalibrationTable& table = result.calibrated.table;
   print(fmt::format("{}: {} in 8 bits for {}; ranges by {} over {}; bias of {} corrected\n", arguments.output,
                     plural(static_cast<int64_t>(result.done.layers.size()), "node"),
-                    arguments.quantization.target, range_method_name(table.method),
+                    arguments.quantization.target, range_method_name(result.done.method),
                     plural(static_cast<int64_t>(table.samples), "sample"),
                     plural(result.done.corrected, "layer")));
   if (result.done.four_bits > 0)

@@ -135,7 +135,8 @@ Json outputs_json(const std::vector<LayerComparison>& outputs) {
 std::string corrections_text(const RecipeResult& result) {
   std::string text;
   for (const TriedRecipe& t : result.tried)
-    text += fmt::format("  tried: {}: {} on held-back samples\n", t.name, db_text(t.sqnr_db));
+    text += fmt::format("  tried: {}: {} on held-back samples{}\n", t.name, db_text(t.sqnr_db),
+                        t.taken ? ", taken" : "");
   if (!result.sequential) return text;
   const StageGains g = gains_of(*result.sequential);
   text += fmt::format(
@@ -160,7 +161,7 @@ Json corrections_json(const RecipeResult& result) {
   if (!result.tried.empty()) {
     json["tried"] = Json::array();
     for (const TriedRecipe& t : result.tried)
-      json["tried"].push_back({{"recipe", t.name}, {"sqnr_db", db_json(t.sqnr_db)}});
+      json["tried"].push_back({{"recipe", t.name}, {"sqnr_db", db_json(t.sqnr_db)}, {"taken", t.taken}});
   }
   if (!result.sequential) return json;
   const StageGains g = gains_of(*result.sequential);

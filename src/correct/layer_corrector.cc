@@ -97,7 +97,8 @@ class Corrector {
     const auto rows = static_cast<int64_t>(
         std::min({static_cast<double>(kMostRows), static_cast<double>(kMostOutputs / g_.out_channels),
                   kMostGram / gram}));
-    const int64_t each = std::max<int64_t>(1, rows / samples);
+    const auto shared = static_cast<int64_t>(options_.share_of_rows * static_cast<double>(rows));
+    const int64_t each = std::max<int64_t>(1, shared / samples);
     reference_.channels = g_.out_channels;
     reference_.sample_rows = {0};
     for (int64_t s = 0; s < samples; ++s) {

@@ -29,6 +29,7 @@ struct SequentialOptions {
   bool act_order = false;
   int64_t max_samples = 128;  // the first of the data
   int64_t max_shapes = 24;    // of samples; those of the rarest ones are left out
+  double share_of_rows = 1;   // of the output positions that a layer looks at
   // For activations, and at most a fourth of memory_limit(); what exceeds it goes to a temporary file.
   int64_t memory_bytes = int64_t{192} << 20;
   std::function<void()>

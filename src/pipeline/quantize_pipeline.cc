@@ -9,6 +9,7 @@
 #include "onnx/onnx.h"
 #include "ops/op_def.h"
 #include "pipeline/files.h"
+#include "pipeline/recipe_search.h"
 #include "pipeline/text.h"
 
 namespace octet {
@@ -116,13 +117,14 @@ CalibrationTable reuse_table(const QuantizeArguments& arguments, const FloatMode
   return table;
 }
 
-void store_metadata(Graph& graph, const QuantizeArguments& arguments, const CalibrationTable& table) {
+void store_metadata(Graph& graph, const QuantizeArguments& arguments, const CalibrationTable& table,
+                    RangeMethod method) {
   if (!table.preprocess.empty()) graph.metadata[kPreprocessKey] = table.preprocess;
   graph.metadata["octet.version"] = OCTET_VERSION;
   graph.metadata["octet.target"] = arguments.quantization.target;
   const bool synthetic = !arguments.data.given() && arguments.table.empty();
   graph.metadata["octet.calibration"] =
-      fmt::format("{} over {} {}samples, data {}", range_method_name(table.method), table.samples,
+      fmt::format("{} over {} {}samples, data {}", range_method_name(method), table.samples,
                   synthetic ? "synthetic " : "", hash_text(table.data_hash));
 }
 
@@ -210,6 +212,15 @@ void keep_in_float(const QuantizeArguments& arguments, const RecipeSetup& setup,
     if (keeps_float(result.float_tensors, graph.node(id).name)) reason = "8 bits lose too much of its input";
 }
 
+// What is to be expected: --effort, its seconds, and what it tries.
+void expect(const RecipeSetup& setup, const Log& log) {
+  const auto data = setup.data(0);
+  const int trials = trials_of_default(setup, *data);
+  note(log, fmt::format("effort {}: about {:.0f} s{}", setup.effort.effort,
+                        std::max(1.0, expected_seconds(setup, *data, trials)),
+                        trials > 0 ? ", in which it tries other recipes" : ""));
+}
+
 }  // namespace
 
 void write_quantized(const QuantizeArguments& arguments, const Quantized& result) {
@@ -245,7 +256,8 @@ Quantized quantize(const QuantizeArguments& arguments, FloatModel& model, Progre
                     progress,
                     {},
                     false,
-                    {}};
+                    {},
+                    arguments.method_given};
   if (arguments.data.given())
     setup.data = [&](int64_t most) { return arguments.data.open(preprocess, most); };
   if (arguments.table.empty())
@@ -259,9 +271,7 @@ Quantized quantize(const QuantizeArguments& arguments, FloatModel& model, Progre
     setup.data = [&](int64_t most) { return stand_in(model.graph, preprocess, most, false, log); };
     stand_in(model.graph, preprocess, 0, true, log);
   }
-  if (setup.data)
-    note(log, fmt::format("effort {}: about {:.0f} s", arguments.effort.effort,
-                          std::max(1.0, expected_seconds(setup, *setup.data(0)))));
+  if (setup.data) expect(setup, log);
   if (arguments.table.empty()) {
     const auto data = setup.data(0);
     const auto run = [&] {
@@ -288,7 +298,7 @@ Quantized quantize(const QuantizeArguments& arguments, FloatModel& model, Progre
   result.done = quantize_by_recipe(setup, table, log);
   if (options.target->quantized_sums) spell_softmax_of_two_as_sigmoid(result.done.graph);
   model.drop_pages();
-  store_metadata(result.done.graph, arguments, table);
+  store_metadata(result.done.graph, arguments, table, result.done.method);
   if (arguments.effort.effort == "fast") {
     result.float_nodes = float_nodes(model.graph, result.placement, nullptr);
     return result;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <limits>
 
 #include "build/build.h"
 #include "calibrate/image_input.h"
@@ -11,11 +12,13 @@
 #include "data/subset.h"
 #include "pipeline/recipe_search.h"
 #include "pipeline/text.h"
+#include "pipeline/trial_budget.h"
 
 namespace octet {
 namespace {
 
 constexpr int64_t kAnalyticSamples = 32;
+constexpr int kTimings = 3;
 // Decibels that scales per channel must promise on made-up images: these leave channels of late layers silent
 // that real images use, whose scales would then clip.
 constexpr double kSyntheticGain = 12;
@@ -78,6 +81,7 @@ Begun begin_recipe(const RecipeSetup& setup, const CalibrationTable& table, cons
   RecipeResult& result = begun.result;
   const QuantizeOptions options = setup.quantization.options();
   result.graph = setup.model.graph;
+  result.method = table.method;
   result.scales = choose_activation_params(setup.model.graph, setup.placement, options, table, recipe.scales);
   begun.image = image_grid(setup, result.graph, table, result.scales.params);
   result.image_grid = begun.image.has_value();
@@ -107,11 +111,12 @@ void insert(const RecipeSetup& setup, const Placement& placement, Begun& begun) 
 }  // namespace
 
 RecipeResult follow(const RecipeSetup& setup, const CalibrationTable& found, const Recipe& recipe,
-                    const Dataset* data, const std::string& label) {
+                    const Dataset* data, const std::string& label, double share) {
   const CalibrationTable table = with_method(found, recipe.method);
   Begun begun = begin_recipe(setup, table, recipe);
   RecipeResult& result = begun.result;
-  const SequentialOptions sequential = sequential_options(setup, recipe);
+  SequentialOptions sequential = sequential_options(setup, recipe);
+  sequential.share_of_rows = share;
   const bool side_by_side = data != nullptr && setup.effort.effort != "fast" &&
                             (sequential.bias || sequential.gptq || sequential.adaround);
   if (side_by_side) {
@@ -185,7 +190,7 @@ ChannelScaleOptions scale_options(const QuantizationArguments& quantization, boo
   return scales;
 }
 
-double expected_seconds(const RecipeSetup& setup, const Dataset& data) {
+double expected_seconds(const RecipeSetup& setup, const Dataset& data, int trials) {
   using Clock = std::chrono::steady_clock;
   const auto seconds = [](Clock::time_point since) {
     return std::chrono::duration<double>(Clock::now() - since).count();
@@ -193,17 +198,23 @@ double expected_seconds(const RecipeSetup& setup, const Dataset& data) {
   const auto start = Clock::now();
   const Sample sample = data.load(0);
   if (sample.bad) return 0;
-  const double load = seconds(start);
+  double load = seconds(start);
   const std::vector<Tensor> inputs = order_inputs(setup.engine.model(), sample.inputs);
   ContextCache contexts;
   engine::Context& context = contexts.get(setup.engine, inputs);
   context.run(inputs);
-  const auto again = Clock::now();
-  context.run(inputs);
-  const double once = seconds(again);
+  double once = std::numeric_limits<double>::infinity();
+  for (int i = 0; i < kTimings; ++i) {  // others may be at work as well
+    const auto loading = Clock::now();
+    data.load(0);
+    load = std::min(load, seconds(loading));
+    const auto again = Clock::now();
+    context.run(inputs);
+    once = std::min(once, seconds(again));
+  }
   // Passes over the data, measured on classifiers and detectors: of loading, and of running the float model.
   const bool fast = setup.effort.effort == "fast";
-  double passes = fast ? 2 : 9;
+  double passes = fast ? 2 : 9 * share_of_trials(trials);
   if (setup.effort.effort == "best") passes = 70;
   const auto samples = static_cast<double>(data.size());
   const int threads = setup.threads > 0 ? setup.threads : available_cpus();
@@ -236,10 +247,14 @@ RecipeResult quantize_by_recipe(const RecipeSetup& setup, const CalibrationTable
   const auto data = setup.data ? setup.data(0) : nullptr;
   std::vector<TriedRecipe> tried;
   explain_few(setup, data ? data->size() : 0, log);
-  if (setup.effort.effort == "best" && data != nullptr && data->size() >= kFewestToSearch) {
-    RecipeSearch found = search_recipes(setup, table, *data, recipe);
-    recipe = std::move(found.best);
-    tried = std::move(found.tried);
+  std::optional<RecipeSearch> found;
+  if (setup.effort.effort == "best" && data != nullptr && data->size() >= kFewestToSearch)
+    found = search_recipes(setup, table, *data, recipe);
+  else if (const int trials = data ? trials_of_default(setup, *data) : 0; trials > 0)
+    found = search_few(setup, table, *data, recipe, trials);
+  if (found) {
+    recipe = std::move(found->best);
+    tried = std::move(found->tried);
   }
   RecipeResult result = follow(setup, table, recipe, data.get(), "correcting");
   result.tried = std::move(tried);

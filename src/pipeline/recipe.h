@@ -39,8 +39,9 @@ struct RecipeSetup {
   // The samples, at most that many; null without data.
   std::function<std::unique_ptr<Dataset>(int64_t most)> data;
   bool synthetic = false;  // the data stands in for real images
-  // The table of other samples, for --effort best; null where the user gave the ranges.
+  // The table of some of the samples; null where the user gave the ranges.
   std::function<CalibrationTable(const Dataset&)> calibrate{};
+  bool method_given = false;  // by the user, who wants no other
 
   RunnerOptions runner(std::string label) const { return {threads, &progress, std::move(label)}; }
 };
@@ -57,18 +58,20 @@ struct Recipe {
 struct TriedRecipe {
   std::string name;
   std::optional<double> sqnr_db;  // on the held-back samples
+  bool taken = false;
 };
 
 struct RecipeResult {
   Graph graph;
   ChosenParams scales;
   std::vector<QuantizedLayer> layers;
-  int corrected = 0;        // biases
-  int four_bits = 0;        // layers with weights of 4 bits
-  bool image_grid = false;  // the input's grid is that of the images' bytes
+  RangeMethod method = RangeMethod::kMse;  // of the ranges
+  int corrected = 0;                       // biases
+  int four_bits = 0;                       // layers with weights of 4 bits
+  bool image_grid = false;                 // the input's grid is that of the images' bytes
   std::optional<SequentialReport> sequential;
   std::optional<BlockReport> blocks;
-  std::vector<TriedRecipe> tried;  // by --effort best, best first
+  std::vector<TriedRecipe> tried;  // recipe_search.h, best first
 };
 
 // Mean over the outputs of their signal to noise, so that no output drowns the others; nullopt: identical.
@@ -77,15 +80,17 @@ std::optional<double> quality(const Comparison& comparison);
 // How scales per channel are chosen from these samples.
 ChannelScaleOptions scale_options(const QuantizationArguments& quantization, bool synthetic);
 
-// Seconds that --effort is expected to take from here, from the time of one sample.
-double expected_seconds(const RecipeSetup& setup, const Dataset& data);
+// Seconds that --effort is expected to take from here, from the time of one sample; `trials` recipes are
+// tried by the default one.
+double expected_seconds(const RecipeSetup& setup, const Dataset& data, int trials);
 
 // The recipe that --effort default follows.
 Recipe default_recipe(const RecipeSetup& setup);
 
 // Corrected on `data`, layer by layer; without data by the formula, with what the table knows of channels.
+// Layers look at this share of the rows that they look at otherwise.
 RecipeResult follow(const RecipeSetup& setup, const CalibrationTable& table, const Recipe& recipe,
-                    const Dataset* data, const std::string& label);
+                    const Dataset* data, const std::string& label, double share = 1);
 
 // Means of the layers' inputs over the first samples.
 ChannelMeans means_over(const RecipeSetup& setup, const Dataset& data, const std::string& label);
@@ -96,7 +101,7 @@ RecipeResult follow_roughly(const RecipeSetup& setup, const CalibrationTable& ta
                             const ChannelMeans& means);
 RecipeResult round_activations(const RecipeSetup& setup, const CalibrationTable& table, const Recipe& recipe);
 
-// Quantizes and corrects; with --effort best by the recipe that a search found.
+// Quantizes and corrects, by the recipe that a search found where there is one (recipe_search.h).
 RecipeResult quantize_by_recipe(const RecipeSetup& setup, const CalibrationTable& table, const Log& log);
 
 }  // namespace octet

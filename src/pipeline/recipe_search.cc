@@ -2,19 +2,23 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
 
 #include "build/build.h"
 #include "data/subset.h"
 #include "pipeline/text.h"
+#include "pipeline/trial_budget.h"
 #include "report/output_quality.h"
 
 namespace octet {
 namespace {
 
-constexpr int64_t kHeldBack = 5;  // every fifth sample
+constexpr int64_t kHeldBack = 5;  // every fifth sample, where they are few
 constexpr size_t kPromising = 4;  // recipes that are tried in full beside the default
 constexpr double kNothingLost = 1e9;
+// Decibels that an alternative must win by: with a fourth of the judges luck is larger.
+constexpr double kMargin = 0.1, kMarginOfFew = 0.5;
+constexpr double kOtherTargets = 0.6;              // of the work of correcting
+constexpr int64_t kLookBytes = int64_t{64} << 20;  // of weights of engines that run side by side
 
 struct NamedScales {
   std::string name;
@@ -72,32 +76,100 @@ std::vector<Recipe> alternatives(const RecipeSetup& setup, const CalibrationTabl
   return recipes;
 }
 
+// The user left the choice open, and each tensor has what each method chose.
+std::vector<Recipe> few_alternatives(const RecipeSetup& setup, const CalibrationTable& table,
+                                     const Recipe& first) {
+  const std::vector<RangeMethod> known = known_methods(table);
+  const bool channels = setup.quantization.options().target->channel_scales;
+  std::vector<Recipe> recipes;
+  const auto add = [&](RangeMethod method, const std::string& name, ActivationScales scales, double alpha) {
+    if (method == table.method && scales == first.scales.scales) return;
+    if (std::find(known.begin(), known.end(), method) == known.end()) return;
+    Recipe recipe = first;
+    recipe.name = fmt::format("{} ranges{}", range_method_name(method), channels ? ", " + name : "");
+    recipe.method = method;
+    recipe.scales.scales = scales;
+    recipe.scales.most_alpha = alpha;
+    recipes.push_back(std::move(recipe));
+  };
+  const std::string some = fmt::format("scales per channel from {:g} dB", first.scales.least_gain_db);
+  if (channels) {
+    add(RangeMethod::kMinMax, "moderate scales per channel", ActivationScales::kChannel, 0.5);
+    add(RangeMethod::kOutput, "scales per channel", ActivationScales::kChannel, 1);
+    add(RangeMethod::kMinMax, some, ActivationScales::kAuto, 1);
+  } else {
+    add(RangeMethod::kMinMax, some, ActivationScales::kAuto, 1);
+    add(RangeMethod::kOutput, some, ActivationScales::kAuto, 1);
+  }
+  return recipes;
+}
+
+// Some samples to quantize from, with their table, and others that judge.
+struct Fold {
+  Subset fit, judge;
+  CalibrationTable table;
+  double share = 1;  // of the samples that are quantized from
+};
+
+std::vector<Fold> make_folds(const RecipeSetup& setup, const CalibrationTable& table, const Dataset& data,
+                             size_t most) {
+  const bool halves = data.size() >= kFewestToHalve;
+  std::vector<Fold> folds;
+  for (size_t f = 0; f < (halves ? most : 1); ++f) {
+    std::vector<int64_t> fit, judge;
+    for (int64_t i = 0; i < data.size(); ++i) {
+      const bool judges = halves ? i % 2 != static_cast<int64_t>(f) : i % kHeldBack == kHeldBack - 1;
+      (judges ? judge : fit).push_back(i);
+    }
+    const double share = static_cast<double>(fit.size()) / static_cast<double>(data.size());
+    folds.push_back({Subset(data, std::move(fit)), Subset(data, std::move(judge)), {}, share});
+    // Ranges that have seen the judges' samples would flatter scales without room.
+    folds.back().table = setup.calibrate ? setup.calibrate(folds.back().fit) : table;
+    if (setup.calibrate && folds.back().table.method != table.method)
+      choose_method(folds.back().table, table.method);
+  }
+  return folds;
+}
+
 // Tries recipes and keeps the best.
 class Search {
  public:
-  Search(const RecipeSetup& setup, const CalibrationTable& table, const Dataset& fit, const Dataset& judge)
-      : setup_(setup), table_(table), fit_(fit), judge_(judge) {}
+  Search(const RecipeSetup& setup, std::vector<Fold> folds, double margin)
+      : setup_(setup), folds_(std::move(folds)), margin_(margin) {}
 
-  // The most promising beside the first, without those that give the scales of one before them: by turns by
-  // the rough result, in which poor weights may hide what activations gain, and by activations alone.
-  std::vector<Recipe> promising(const std::vector<Recipe>& recipes) {
-    const ChannelMeans means = means_over(setup_, fit_, "looking");
-    std::vector<std::pair<double, size_t>> orders[2];
+  // The most promising but the first `known`, without those that give the scales of one before them: by turns
+  // by the rough result, in which poor weights may hide what activations gain, and by activations alone.
+  std::vector<Recipe> promising(const std::vector<Recipe>& recipes, size_t known, size_t most) {
+    const Fold& fold = folds_[0];
+    const ChannelMeans means = means_over(setup_, fold.fit, "looking");
     std::vector<ActivationParams> seen;
+    std::vector<size_t> indices;
+    std::vector<engine::Engine> engines;  // two for each
+    std::vector<std::pair<double, size_t>> orders[2];
+    const auto look = [&] {
+      const auto sums = measure_outputs(setup_.engine, engines, fold.judge, setup_.runner("looking"));
+      for (size_t e = 0; e < engines.size(); ++e)
+        orders[e % 2].emplace_back(-output_quality(sums[e]).value_or(kNothingLost), indices[e / 2]);
+      engines.clear();
+      indices.clear();
+    };
     for (size_t i = 0; i < recipes.size(); ++i) {
-      RecipeResult rough = follow_roughly(setup_, table_, recipes[i], means);
+      RecipeResult rough = follow_roughly(setup_, fold.table, recipes[i], means);
       if (std::find(seen.begin(), seen.end(), rough.scales.params) != seen.end()) continue;
       seen.push_back(std::move(rough.scales.params));
-      if (i == 0) continue;
-      orders[0].emplace_back(-judged(rough.graph), i);
-      orders[1].emplace_back(-judged(round_activations(setup_, table_, recipes[i]).graph), i);
+      if (i < known) continue;
+      indices.push_back(i);
+      engines.emplace_back(build_engine(rough.graph));
+      engines.emplace_back(build_engine(round_activations(setup_, fold.table, recipes[i]).graph));
+      if (static_cast<int64_t>(engines.size()) * weight_bytes() >= kLookBytes) look();
     }
+    if (!engines.empty()) look();
     for (auto& order : orders) std::stable_sort(order.begin(), order.end());
     std::vector<size_t> taken;
     for (size_t place = 0; place < orders[0].size(); ++place)
       for (const auto& order : orders) {
         const size_t i = order[place].second;
-        if (taken.size() < kPromising && std::find(taken.begin(), taken.end(), i) == taken.end())
+        if (taken.size() < most && std::find(taken.begin(), taken.end(), i) == taken.end())
           taken.push_back(i);
       }
     std::vector<Recipe> best;
@@ -105,53 +177,70 @@ class Search {
     return best;
   }
 
-  void attempt(const Recipe& recipe, const std::string& label) {
-    const RecipeResult result = follow(setup_, table_, recipe, &fit_, label);
-    const double db = judged(result.graph);
-    found_.tried.push_back({recipe.name, db < kNothingLost ? std::optional(db) : std::nullopt});
-    if (found_.tried.size() > 1 && db <= most_) return;
-    most_ = db;
-    found_.best = recipe;
+  // On the first `folds`; compared with the best on the same ones.
+  void attempt(const Recipe& recipe, const std::string& label, size_t folds = 2) {
+    Attempt made{recipe, {}};
+    for (size_t f = 0; f < std::min(folds, folds_.size()); ++f) {
+      const Fold& fold = folds_[f];
+      const RecipeResult result = follow(setup_, fold.table, recipe, &fold.fit, label, fold.share);
+      const engine::Engine engine(build_engine(result.graph));
+      made.folds.push_back(
+          measure_outputs(setup_.engine, {&engine, 1}, fold.judge, setup_.runner("judging"))[0]);
+    }
+    const double db = made.quality(made.folds.size());
+    tried_.push_back({recipe.name, db < kNothingLost ? std::optional(db) : std::nullopt});
+    if (best_ && db <= best_->quality(made.folds.size()) + margin_) return;
+    best_ = std::move(made);
   }
 
-  const Recipe& best() const { return found_.best; }
+  const Recipe& best() const { return best_->recipe; }
+  const Fold& fold() const { return folds_[0]; }
 
+  // The best first, then by what they kept.
   RecipeSearch take() {
-    std::stable_sort(found_.tried.begin(), found_.tried.end(),
-                     [](const TriedRecipe& a, const TriedRecipe& b) {
-                       return a.sqnr_db.value_or(kNothingLost) > b.sqnr_db.value_or(kNothingLost);
-                     });
-    return std::move(found_);
+    std::stable_sort(tried_.begin(), tried_.end(), [](const TriedRecipe& a, const TriedRecipe& b) {
+      return a.sqnr_db.value_or(kNothingLost) > b.sqnr_db.value_or(kNothingLost);
+    });
+    for (TriedRecipe& t : tried_) t.taken = t.name == best_->recipe.name;
+    return {best_->recipe, std::move(tried_)};
   }
 
  private:
-  double judged(const Graph& graph) const {
-    const engine::Engine engine(build_engine(graph));
-    return output_quality(setup_.engine, engine, judge_, setup_.runner("judging")).value_or(kNothingLost);
+  struct Attempt {
+    Recipe recipe;
+    std::vector<OutputSums> folds;
+
+    double quality(size_t count) const {
+      OutputSums sums;
+      for (size_t f = 0; f < std::min(count, folds.size()); ++f) sums += folds[f];
+      return output_quality(sums).value_or(kNothingLost);
+    }
+  };
+
+  int64_t weight_bytes() const {  // of an engine with weights in 8 bits
+    int64_t bytes = 0;
+    const Graph& graph = setup_.model.graph;
+    for (ValueId v = 0; v < graph.value_slots(); ++v)
+      if (graph.is_constant(v)) bytes += graph.value(v).constant->bytes() / 4;
+    return bytes;
   }
 
   const RecipeSetup& setup_;
-  const CalibrationTable& table_;
-  const Dataset &fit_, &judge_;
-  RecipeSearch found_;
-  double most_ = 0;
+  const std::vector<Fold> folds_;
+  const double margin_;
+  std::optional<Attempt> best_;
+  std::vector<TriedRecipe> tried_;
 };
 
 }  // namespace
 
 RecipeSearch search_recipes(const RecipeSetup& setup, const CalibrationTable& table, const Dataset& data,
                             const Recipe& first) {
-  std::vector<int64_t> training, held_back;
-  for (int64_t i = 0; i < data.size(); ++i)
-    (i % kHeldBack == kHeldBack - 1 ? held_back : training).push_back(i);
-  const Subset fit(data, std::move(training)), judge(data, std::move(held_back));
-  // Ranges that have seen the judges' samples would flatter scales without room.
-  const CalibrationTable fitted = setup.calibrate ? setup.calibrate(fit) : table;
-  Search search(setup, fitted, fit, judge);
-  const std::vector<Recipe> all = alternatives(setup, fitted, first);
-  const std::vector<Recipe> some = search.promising(all);
-  const bool blocks =
-      setup.effort.rounding == "auto" && fit.size() >= kFewestToLearn && !setup.effort.skips("gptq");
+  Search search(setup, make_folds(setup, table, data, 2), kMargin);
+  const std::vector<Recipe> all = alternatives(setup, search.fold().table, first);
+  const std::vector<Recipe> some = search.promising(all, 1, kPromising);
+  const bool blocks = setup.effort.rounding == "auto" && search.fold().fit.size() >= kFewestToLearn &&
+                      !setup.effort.skips("gptq");
   const size_t steps = 1 + some.size() + (first.lambda > 0 ? 2 : 0) + (blocks ? 1 : 0);
   size_t step = 0;
   const auto label = [&] { return fmt::format("trying {}/{}", ++step, steps); };
@@ -169,9 +258,33 @@ RecipeSearch search_recipes(const RecipeSetup& setup, const CalibrationTable& ta
     Recipe other = search.best();
     other.blocks = true;
     other.name += ", blocks learned";
-    search.attempt(other, label());
+    search.attempt(other, label(), 1);
   }
   return search.take();
+}
+
+RecipeSearch search_few(const RecipeSetup& setup, const CalibrationTable& table, const Dataset& data,
+                        const Recipe& first, int trials) {
+  Search search(setup, make_folds(setup, table, data, 1), kMarginOfFew);
+  std::vector<Recipe> some = few_alternatives(setup, search.fold().table, first);
+  if (static_cast<int>(some.size()) > trials) some = search.promising(some, 0, static_cast<size_t>(trials));
+  size_t step = 0;
+  const auto label = [&] { return fmt::format("trying {}/{}", ++step, 1 + some.size()); };
+  search.attempt(first, label());
+  for (const Recipe& recipe : some) search.attempt(recipe, label());
+  return search.take();
+}
+
+int trials_of_default(const RecipeSetup& setup, const Dataset& data) {
+  const QuantizationArguments& q = setup.quantization;
+  const bool open = setup.calibrate && !setup.method_given && q.method == QuantizationArguments().method &&
+                    q.activation_scales == "auto" && !q.weights_per_tensor && !q.options().weights_only &&
+                    setup.effort.effort == "default" && setup.effort.rounding == "auto" &&
+                    setup.effort.skip.empty() && setup.effort.bias_correction;
+  if (!open || setup.synthetic || data.size() < kFewestToHalve) return 0;
+  // Other targets calibrate again behind each change of the graph, and look for tensors that stay in float.
+  return affordable_trials(correction_work(setup, data),
+                           q.options().target->channel_scales ? 0 : kOtherTargets);
 }
 
 }  // namespace octet

@@ -44,40 +44,57 @@ OutputParts output_parts(const Shape& shape) {
   return {};
 }
 
-std::optional<double> output_quality(const engine::Engine& reference, const engine::Engine& other,
-                                     const Dataset& data, const RunnerOptions& options) {
+OutputSums& OutputSums::operator+=(const OutputSums& more) {
+  if (outputs.size() < more.outputs.size()) outputs.resize(more.outputs.size());
+  for (size_t i = 0; i < more.outputs.size(); ++i) {
+    std::vector<PairSums>& parts = outputs[i];
+    if (parts.size() < more.outputs[i].size()) parts.resize(more.outputs[i].size());
+    for (size_t p = 0; p < more.outputs[i].size(); ++p) parts[p] += more.outputs[i][p];
+  }
+  return *this;
+}
+
+std::vector<OutputSums> measure_outputs(const engine::Engine& reference,
+                                        std::span<const engine::Engine> others, const Dataset& data,
+                                        const RunnerOptions& options) {
   const size_t outputs = reference.model().outputs.size();
+  const auto floats = [](const engine::Engine& engine, const engine::Context& context, size_t i) {
+    const auto tensor = static_cast<size_t>(engine.model().outputs[i]);
+    return output_floats(context.output(static_cast<int>(i)), engine.model().tensors[tensor].quant);
+  };
   // One row a sample, added up in order at the end.
-  std::vector<std::vector<std::vector<PairSums>>> rows(static_cast<size_t>(data.size()));
+  std::vector<std::vector<OutputSums>> rows(static_cast<size_t>(data.size()));
   DatasetRunner runner(reference, data, options);
-  std::vector<ContextCache> contexts(static_cast<size_t>(runner.workers()));
+  std::vector<std::vector<ContextCache>> contexts(static_cast<size_t>(runner.workers()));
+  for (auto& of_worker : contexts) of_worker.resize(others.size());
   runner.run([&](int worker, int64_t sample, engine::Context& context, std::span<const Tensor> inputs) {
-    const std::vector<Tensor> other_inputs = inputs_for(other.model(), reference.model(), inputs);
-    engine::Context& other_context = contexts[static_cast<size_t>(worker)].get(other, other_inputs);
     context.run(inputs);
-    other_context.run(other_inputs);
-    for (size_t i = 0; i < outputs; ++i) {
-      const auto quant = [i](const engine::Engine& e) {
-        return e.model().tensors[static_cast<size_t>(e.model().outputs[i])].quant;
-      };
-      const Shape& shape = context.output(i).shape();
-      if (shape != other_context.output(i).shape())
-        fail(ErrorCode::kInternal, "outputs of shapes {} and {}", to_string(shape),
-             to_string(other_context.output(i).shape()));
-      rows[static_cast<size_t>(sample)].push_back(
-          sums_of_parts(output_parts(shape), output_floats(context.output(i), quant(reference)),
-                        output_floats(other_context.output(i), quant(other))));
+    std::vector<std::vector<float>> wanted;
+    for (size_t i = 0; i < outputs; ++i) wanted.push_back(floats(reference, context, i));
+    for (size_t e = 0; e < others.size(); ++e) {
+      const std::vector<Tensor> other_inputs = inputs_for(others[e].model(), reference.model(), inputs);
+      engine::Context& other = contexts[static_cast<size_t>(worker)][e].get(others[e], other_inputs);
+      other.run(other_inputs);
+      OutputSums sums;
+      for (size_t i = 0; i < outputs; ++i) {
+        const Shape& shape = context.output(static_cast<int>(i)).shape();
+        if (const Shape& found = other.output(static_cast<int>(i)).shape(); found != shape)
+          fail(ErrorCode::kInternal, "outputs of shapes {} and {}", to_string(shape), to_string(found));
+        sums.outputs.push_back(sums_of_parts(output_parts(shape), wanted[i], floats(others[e], other, i)));
+      }
+      rows[static_cast<size_t>(sample)].push_back(std::move(sums));
     }
   });
+  std::vector<OutputSums> totals(others.size());
+  for (const auto& row : rows)
+    for (size_t e = 0; e < row.size(); ++e) totals[e] += row[e];
+  return totals;
+}
+
+std::optional<double> output_quality(const OutputSums& sums) {
   double sum = 0, noise = 0;
   int count = 0;
-  for (size_t i = 0; i < outputs; ++i) {
-    std::vector<PairSums> parts;
-    for (const auto& row : rows) {
-      if (row.empty()) continue;
-      if (parts.size() < row[i].size()) parts.resize(row[i].size());
-      for (size_t p = 0; p < row[i].size(); ++p) parts[p] += row[i][p];
-    }
+  for (const auto& parts : sums.outputs) {
     for (const PairSums& p : parts) noise += p.noise + static_cast<double>(p.not_finite);
     if (const auto db = mean_db(parts)) {
       sum += *db;

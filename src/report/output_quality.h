@@ -3,8 +3,11 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
+#include <vector>
 
 #include "calibrate/dataset_runner.h"
+#include "report/metrics.h"
 #include "tensor/tensor.h"
 
 namespace octet {
@@ -19,9 +22,19 @@ struct OutputParts {
 // [N, C, positions...], or the last axis of [N, positions, attributes].
 OutputParts output_parts(const Shape& shape);
 
+// What an engine's outputs differ by, by output and part; of several sets of samples it can be added up.
+struct OutputSums {
+  std::vector<std::vector<PairSums>> outputs;
+  OutputSums& operator+=(const OutputSums& more);
+};
+
+// Of each of `others` against the reference, in one pass over the data. The same for any number of threads.
+std::vector<OutputSums> measure_outputs(const engine::Engine& reference,
+                                        std::span<const engine::Engine> others, const Dataset& data,
+                                        const RunnerOptions& options);
+
 // Mean over outputs of the mean over their parts of 10 log10(signal / noise), each part within -10 and 80 dB;
-// parts without signal do not count. Nullopt: nothing differs. The same for any number of threads.
-std::optional<double> output_quality(const engine::Engine& reference, const engine::Engine& other,
-                                     const Dataset& data, const RunnerOptions& options);
+// parts without signal do not count. Nullopt: nothing differs.
+std::optional<double> output_quality(const OutputSums& sums);
 
 }  // namespace octet

@@ -68,13 +68,24 @@ TEST(OutputQuality, NoAttributeDrownsAnother) {
   const Arrays data(std::move(samples));
   const engine::Engine reference = scaled(1, 1);
   // Errors of 1 % and 10 %: 40 and 20 dB, although the first is a thousand times as large.
-  const auto db = output_quality(reference, scaled(1.01f, 0.9f), data, {1});
+  const std::vector<engine::Engine> others{scaled(1.01f, 0.9f), scaled(1, 1), scaled(1, 0.9f)};
+  const auto sums = measure_outputs(reference, others, data, {1});
+  ASSERT_EQ(sums.size(), others.size());
+  const auto db = output_quality(sums[0]);
   ASSERT_TRUE(db);
   EXPECT_NEAR(*db, 30, 0.01);
-  EXPECT_EQ(output_quality(reference, scaled(1.01f, 0.9f), data, {3}), db);
-  EXPECT_FALSE(output_quality(reference, scaled(1, 1), data, {1}));
+  EXPECT_EQ(output_quality(measure_outputs(reference, {&others[0], 1}, data, {3})[0]), db);
+  EXPECT_FALSE(output_quality(sums[1]));
   // One attribute exact: 80 dB stand for it.
-  EXPECT_NEAR(output_quality(reference, scaled(1, 0.9f), data, {1}).value_or(0), 50, 0.01);
+  EXPECT_NEAR(output_quality(sums[2]).value_or(0), 50, 0.01);
+  // Twice the same samples are as good as they are once; with an exact copy beside them 3 dB better.
+  OutputSums more;
+  more += sums[0];
+  more += sums[0];
+  EXPECT_NEAR(output_quality(more).value_or(0), *db, 1e-9);
+  OutputSums mixed = sums[0];
+  mixed += sums[1];
+  EXPECT_NEAR(output_quality(mixed).value_or(0), *db + 10 * std::log10(2), 1e-9);
 }
 
 }  // namespace

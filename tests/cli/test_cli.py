@@ -178,9 +178,29 @@ class Works(Case):
         self.assertGreater(len(tried), 3)
         self.assertEqual(tried, sorted(tried, reverse=True))
         self.assertEqual(len({t["recipe"] for t in found["tried"]}), len(tried))
+        self.assertEqual([t["taken"] for t in found["tried"]].count(True), 1)
         q, again = self.folder / "q.onnx", self.folder / "again.onnx"
         self.works(*self.quantize(*words, "--threads", 3, limit=30, out="again.onnx"))
         self.assertEqual(q.read_bytes(), again.read_bytes())
+
+    def test_default_tries_others(self):
+        """Where there is time: in a small network with enough samples, unless the user chose."""
+        report = self.report(*self.quantize(limit=40))
+        tried = report["corrections"]["tried"]
+        self.assertEqual({"default", "output ranges, scales per channel"} - {t["recipe"] for t in tried}, set())
+        taken = [t for t in tried if t["taken"]]
+        self.assertEqual(len(taken), 1)
+        by_default = next(t for t in tried if t["recipe"] == "default")
+        if taken[0] is not by_default:
+            self.assertGreater(taken[0]["sqnr_db"], by_default["sqnr_db"] + 0.5)
+            self.assertEqual(report["method"], taken[0]["recipe"].split()[0])
+        q, again = self.folder / "q.onnx", self.folder / "again.onnx"
+        self.works(*self.quantize("--threads", 3, limit=40, out="again.onnx"))
+        self.assertEqual(q.read_bytes(), again.read_bytes())
+        for words in (("--method", "mse"), ("--activation-scales", "tensor"), ("--skip", "refit"), ("--effort", "fast"),
+                      ("--rounding", "gptq"), ("--weights-per-tensor",)):
+            self.assertNotIn("tried", self.report(*self.quantize(*words, limit=40))["corrections"], words)
+        self.assertNotIn("tried", self.report(*self.quantize(limit=39))["corrections"])
 
     def test_rounding(self):
         made = {}
