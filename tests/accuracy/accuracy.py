@@ -19,7 +19,6 @@ import os
 import pathlib
 import subprocess
 import sys
-import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "onnxruntime"))
@@ -53,16 +52,12 @@ def divergence(outputs, reference, floor=1 / 512):
 
 def measured(words, log):
     """Seconds, CPU seconds and peak memory of a process; RuntimeError with the last line that it said when it fails."""
-    start = time.perf_counter()
-    with open(log, "w") as said:
-        process = subprocess.Popen([str(w) for w in words], stdout=said, stderr=said)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
+    done = subprocess.run([sys.executable, "-S", HERE / "measure.py", log, *(str(w) for w in words)], stdout=subprocess.PIPE, check=True)
+    found = json.loads(done.stdout)
+    if status := found.pop("status"):
         lines = [line for line in pathlib.Path(log).read_text(errors="replace").splitlines() if line.strip()]
-        raise RuntimeError(lines[-1][:160] if lines else f"exit status {process.returncode}")
-    return {"seconds": time.perf_counter() - start, "cpu_seconds": usage.ru_utime + usage.ru_stime,
-            "peak_mb": usage.ru_maxrss / 1024}
+        raise RuntimeError(lines[-1][:160] if lines else f"exit status {status}")
+    return found
 
 
 class Models:

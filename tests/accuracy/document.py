@@ -15,8 +15,7 @@ probabilities in thousandths of a nat, those below 1/512 clipped (8-bit probabil
 detections (IoU above 0.5), *SQNR* signal to noise of each output against the float model. *runs in*: the engine that gave the
 outputs; each is compared with the float model in the same engine.
 *CPU s / 2* is the CPU time of the process that quantizes, divided by two cores (the seconds that it takes on two idle cores, a
-little less where it waits), *peak MB* its memory, at least that of the measuring process which started it (up to 1 GB
-with a detector's outputs at hand: such rows say nothing of ours); those of Python peers include the interpreter, and their images
+little less where it waits; on a machine with other work to do up to a fourth more), *peak MB* its memory; those of Python peers include the interpreter, and their images
 are preprocessed before. Peers quantize weights per channel. One standard error of agreement is 0.5 points, of F1 1 to 2 points.
 """.splitlines()
 
