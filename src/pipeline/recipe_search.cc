@@ -12,8 +12,8 @@
 namespace octet {
 namespace {
 
-constexpr int64_t kHeldBack = 5;  // every fifth sample, where they are few
-constexpr size_t kPromising = 4;  // recipes that are tried in full beside the default
+constexpr int64_t kHeldBack = 5;   // every fifth sample, where they are few
+constexpr size_t kMostInFull = 5;  // recipes that are tried in full beside the default
 constexpr double kNothingLost = 1e9;
 // Decibels that an alternative must win by: with a fourth of the judges luck is larger.
 constexpr double kMargin = 0.1, kMarginOfFew = 0.5;
@@ -238,7 +238,16 @@ RecipeSearch search_recipes(const RecipeSetup& setup, const CalibrationTable& ta
                             const Recipe& first) {
   Search search(setup, make_folds(setup, table, data, 2), kMargin);
   const std::vector<Recipe> all = alternatives(setup, search.fold().table, first);
-  const std::vector<Recipe> some = search.promising(all, 1, kPromising);
+  // Never less than --effort default tries, and what a rough look adds to that.
+  std::vector<Recipe> some;
+  const auto add = [&](const Recipe& recipe) {
+    const auto same = [&](const Recipe& r) { return r.name == recipe.name; };
+    if (some.size() < kMostInFull && std::none_of(some.begin(), some.end(), same) &&
+        std::any_of(all.begin() + 1, all.end(), same))
+      some.push_back(recipe);
+  };
+  for (const Recipe& recipe : few_alternatives(setup, search.fold().table, first)) add(recipe);
+  for (const Recipe& recipe : search.promising(all, 1, kMostInFull)) add(recipe);
   const bool blocks = setup.effort.rounding == "auto" && search.fold().fit.size() >= kFewestToLearn &&
                       !setup.effort.skips("gptq");
   const size_t steps = 1 + some.size() + (first.lambda > 0 ? 2 : 0) + (blocks ? 1 : 0);
