@@ -220,12 +220,21 @@ int64_t scratch_bytes(const ConvCall& call) {
 
 // A call in progress on one thread.
 struct Work {
+  Work(const ConvCall& c, std::byte* scratch)
+      : call(c),
+        plan(plan_conv(c, kTiles)),
+        taps(start_taps(c, plan, scratch)),
+        in_short_tiles(is_short(c, plan)),
+        with_rows(in_short_tiles && has_padded_rows(plan, c.shape)) {
+    if (with_rows) rows = start_rows(c, plan, scratch + plan.scratch_bytes);
+  }
+
   const ConvCall& call;
   const ConvPlan plan;
   const Taps taps;
   const bool in_short_tiles, with_rows;
-  PaddedRows rows{};
-  ChannelTile tiles[2]{};  // those of the latest tiles with an even and an odd number
+  PaddedRows rows;
+  ChannelTile tiles[2];  // those of the latest tiles with an even and an odd number
   int64_t loaded[2] = {-1, -1};
   int64_t filled = -1;  // first pixel of the block whose pointers are in `taps`
 };
@@ -278,13 +287,9 @@ void run_part(Work& w, const ConvPiece& piece, int64_t pixel, int64_t end) {
 }
 
 void run(const ConvCall& call, int64_t begin, int64_t end, std::byte* scratch) noexcept {
-  const ConvPlan plan = plan_conv(call, kTiles);
-  const bool in_short_tiles = is_short(call, plan);
-  Work work{call, plan, start_taps(call, plan, scratch), in_short_tiles,
-            in_short_tiles && has_padded_rows(plan, call.shape)};
-  if (work.with_rows) work.rows = start_rows(call, plan, scratch + plan.scratch_bytes);
+  Work work(call, scratch);
   for (int64_t index = begin; index < end; ++index) {
-    const ConvPiece piece = conv_piece(plan, index);
+    const ConvPiece piece = conv_piece(work.plan, index);
     for (int64_t pixel = piece.first_pixel; pixel < piece.last_pixel;) {
       const int64_t next = part_end(work, pixel, piece.last_pixel);
       run_part(work, piece, pixel, next);
