@@ -13,7 +13,10 @@ class GenericStep : public Step {
     attributes_.erase("op");
     for (const Operand& o : setup.inputs()) inputs_.push_back(view_of(setup, o));
     for (const Operand& o : setup.outputs()) outputs_.push_back(view_of(setup, o));
+    take_parts(setup);
   }
+
+  int64_t pieces() const override { return pieces_; }
 
   std::string kernel() const override { return name_; }
 
@@ -24,11 +27,13 @@ class GenericStep : public Step {
     return out;
   }
 
-  void run(Memory memory, int64_t /*begin*/, int64_t /*end*/, int /*thread*/,
-           std::byte* /*scratch*/) override {
+  void run(Memory memory, int64_t begin, int64_t end, int /*thread*/, std::byte* /*scratch*/) override {
     const std::vector<Tensor> in = views(inputs_, memory);
     std::vector<Tensor> out = views(outputs_, memory);
-    function_(attributes_, in, out);
+    if (pieces_ > 1)
+      parts_->run(attributes_, in, out, begin, end);
+    else
+      function_(attributes_, in, out);
   }
 
  private:
@@ -37,6 +42,21 @@ class GenericStep : public Step {
     DType dtype;
     Shape shape;
   };
+
+  // Constants may lie where their type should not.
+  void take_parts(const StepSetup& setup) {
+    for (const Operand& o : setup.inputs())
+      if (o && o.constant()) return;
+    const auto shaped = [this](const std::vector<View>& all) {
+      std::vector<Tensor> result;
+      for (const View& v : all)  // nothing reads or writes their memory
+        result.push_back(v.index < 0 ? Tensor() : Tensor::view(v.dtype, v.shape, static_cast<void*>(this)));
+      return result;
+    };
+    const std::vector<Tensor> in = shaped(inputs_), out = shaped(outputs_);
+    parts_ = kernels::find_generic_parts(name_, in, out);
+    if (parts_ != nullptr) pieces_ = parts_->count(attributes_, in, out);
+  }
 
   static std::vector<Tensor> views(const std::vector<View>& all, Memory memory) {
     std::vector<Tensor> result;
@@ -53,6 +73,8 @@ class GenericStep : public Step {
   }
 
   kernels::GenericFunction function_;
+  const kernels::GenericParts* parts_ = nullptr;
+  int64_t pieces_ = 1;
   std::string name_;
   Attributes attributes_;
   std::vector<View> inputs_, outputs_;

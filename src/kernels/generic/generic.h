@@ -20,6 +20,20 @@ using GenericFunction = void (*)(const Attributes& attributes, std::span<const T
 // Null when there is none of that name ("Softmax", "Silu").
 GenericFunction find_generic(std::string_view op);
 
+// An operator that makes its outputs in independent parts: their number, which the shapes decide (inputs and
+// outputs need no memory), and parts [begin, end). Elements have whole bytes and the alignment of their type,
+// floats 32 bits.
+struct GenericParts {
+  int64_t (*count)(const Attributes& attributes, std::span<const Tensor> inputs,
+                   std::span<const Tensor> outputs);
+  void (*run)(const Attributes& attributes, std::span<const Tensor> inputs, std::span<Tensor> outputs,
+              int64_t begin, int64_t end);
+};
+
+// Null where an operator, or for these tensors this operator, has no parts.
+const GenericParts* find_generic_parts(std::string_view op, std::span<const Tensor> inputs,
+                                       std::span<const Tensor> outputs);
+
 // For operators whose outputs' shapes can depend on the elements of their inputs; null for the others.
 // Outputs arrive with their dtype and the shape {0}, or undefined where they are absent, and are replaced by
 // tensors of the shape that the data give.

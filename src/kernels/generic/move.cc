@@ -3,6 +3,7 @@
 
 #include "kernels/generic/makers.h"
 #include "kernels/generic/ops.h"
+#include "kernels/generic/parts.h"
 
 namespace octet::kernels::generic {
 namespace {
@@ -15,53 +16,106 @@ char* bytes_at(Tensor& t, int64_t offset) {
   return data<char>(t) + offset * dtype_bits(t.dtype()) / 8;
 }
 
+// Sizes of a tensor around the axis that Concat and Split cut.
+struct Cut {
+  int64_t outer, row;  // row: elements from the axis on
+};
+
+Cut cut_of(const Attributes& attributes, const Tensor& whole) {
+  const int64_t axis = normalize_axis(attributes.get_int("axis", 0), whole.rank());
+  return {product(whole.shape(), 0, axis), product(whole.shape(), axis, whole.rank())};
+}
+
+// Throws unless `pieces` stand one behind the other in `whole`.
+void expect_pieces(const Attributes& attributes, std::span<const Tensor> pieces, const Tensor& whole,
+                   const char* problem) {
+  const auto axis = static_cast<size_t>(normalize_axis(attributes.get_int("axis", 0), whole.rank()));
+  int64_t total = 0;
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    const Tensor& piece = input(pieces, i);
+    expect_dtype(piece, whole.dtype());
+    Shape expected = whole.shape();
+    expected[axis] = piece.rank() == whole.rank() ? piece.shape()[axis] : -1;
+    expect_shape(piece, expected);
+    total += piece.shape()[axis];
+  }
+  expect(total == whole.shape()[axis], problem);
+}
+
+// Part `index` of `parts` of what a piece and its place in the whole share: rows, or a stretch of each.
+struct Stretch {
+  int64_t first_row, rows, first, count;
+};
+
+Stretch stretch_of(int64_t outer, int64_t own, int64_t index, int64_t parts) {
+  if (outer >= parts) {
+    const int64_t first = part_begin(outer, index, parts);
+    return {first, part_begin(outer, index + 1, parts) - first, 0, own};
+  }
+  const int64_t first = part_begin(own, index, parts);
+  return {0, outer, first, part_begin(own, index + 1, parts) - first};
+}
+
+int64_t cut_parts(const Tensor& whole) {
+  return suitable_parts(whole.count(), whole.count());
+}
+
 }  // namespace
 
-void run_concat(const Attributes& attributes, Inputs inputs, Outputs outputs) {
+int64_t concat_parts(const Attributes& /*attributes*/, Inputs /*inputs*/, std::span<const Tensor> outputs) {
+  return cut_parts(outputs[0]);
+}
+
+int64_t split_parts(const Attributes& /*attributes*/, Inputs inputs, std::span<const Tensor> /*outputs*/) {
+  return cut_parts(inputs[0]);
+}
+
+void run_concat_parts(const Attributes& attributes, Inputs inputs, Outputs outputs, int64_t begin,
+                      int64_t end) {
   expect_arity(inputs, 1, SIZE_MAX, outputs);
   Tensor& y = outputs[0];
-  const auto axis = static_cast<size_t>(normalize_axis(attributes.get_int("axis", 0), y.rank()));
-  int64_t total = 0;
-  for (size_t i = 0; i < inputs.size(); ++i) {
-    const Tensor& x = input(inputs, i);
-    expect_dtype(x, y.dtype());
-    Shape expected = y.shape();
-    expected[axis] = x.rank() == y.rank() ? x.shape()[axis] : -1;
-    expect_shape(x, expected);
-    total += x.shape()[axis];
-  }
-  expect(total == y.shape()[axis], "the inputs do not add up to the output");
-  const auto a = static_cast<int64_t>(axis);
-  const int64_t outer = product(y.shape(), 0, a), row = product(y.shape(), a, y.rank());
+  expect_pieces(attributes, inputs, y, "the inputs do not add up to the output");
+  const auto [outer, row] = cut_of(attributes, y);
+  const int64_t parts = cut_parts(y);
   int64_t offset = 0;
   for (const Tensor& x : inputs) {
-    const int64_t own = product(x.shape(), a, x.rank());
-    copy_strided(y.dtype(), {outer, own}, x.raw(), {own, 1}, bytes_at(y, offset), {row, 1});
+    const int64_t own = outer == 0 ? 0 : x.count() / outer;
+    for (int64_t part = begin; part < end; ++part) {
+      const Stretch s = stretch_of(outer, own, part, parts);
+      copy_strided(y.dtype(), {s.rows, s.count}, bytes_at(x, s.first_row * own + s.first), {own, 1},
+                   bytes_at(y, s.first_row * row + offset + s.first), {row, 1});
+    }
     offset += own;
   }
 }
 
-void run_split(const Attributes& attributes, Inputs inputs, Outputs outputs) {
+void run_split_parts(const Attributes& attributes, Inputs inputs, Outputs outputs, int64_t begin,
+                     int64_t end) {
   expect_arity(inputs, 1, 2, outputs, 1, SIZE_MAX);
   const Tensor& x = inputs[0];
-  const auto axis = static_cast<size_t>(normalize_axis(attributes.get_int("axis", 0), x.rank()));
-  int64_t total = 0;
-  for (const Tensor& y : outputs) {
-    expect_dtype(y, x.dtype());
-    Shape expected = x.shape();
-    expected[axis] = y.rank() == x.rank() ? y.shape()[axis] : -1;
-    expect_shape(y, expected);
-    total += y.shape()[axis];
-  }
-  expect(total == x.shape()[axis], "the outputs do not add up to the input");
-  const auto a = static_cast<int64_t>(axis);
-  const int64_t outer = product(x.shape(), 0, a), row = product(x.shape(), a, x.rank());
+  expect_pieces(attributes, outputs, x, "the outputs do not add up to the input");
+  const auto [outer, row] = cut_of(attributes, x);
+  const int64_t parts = cut_parts(x);
   int64_t offset = 0;
   for (Tensor& y : outputs) {
-    const int64_t own = product(y.shape(), a, y.rank());
-    copy_strided(y.dtype(), {outer, own}, bytes_at(x, offset), {row, 1}, y.raw(), {own, 1});
+    const int64_t own = outer == 0 ? 0 : y.count() / outer;
+    for (int64_t part = begin; part < end; ++part) {
+      const Stretch s = stretch_of(outer, own, part, parts);
+      copy_strided(y.dtype(), {s.rows, s.count}, bytes_at(x, s.first_row * row + offset + s.first), {row, 1},
+                   bytes_at(y, s.first_row * own + s.first), {own, 1});
+    }
     offset += own;
   }
+}
+
+void run_concat(const Attributes& attributes, Inputs inputs, Outputs outputs) {
+  expect_arity(inputs, 1, SIZE_MAX, outputs);
+  run_concat_parts(attributes, inputs, outputs, 0, cut_parts(outputs[0]));
+}
+
+void run_split(const Attributes& attributes, Inputs inputs, Outputs outputs) {
+  expect_arity(inputs, 1, 2, outputs, 1, SIZE_MAX);
+  run_split_parts(attributes, inputs, outputs, 0, cut_parts(inputs[0]));
 }
 
 SlicePlan plan_slice(Inputs inputs) {

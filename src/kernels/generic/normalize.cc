@@ -5,6 +5,7 @@
 #include "base/cpu.h"
 #include "kernels/generic/math.h"
 #include "kernels/generic/ops.h"
+#include "kernels/generic/parts.h"
 #include "kernels/simd/function.h"
 
 namespace octet::kernels::generic {
@@ -84,6 +85,44 @@ void softmax_short_rows(const float* x, float* y, int64_t rows, int64_t n, ExpKe
   }
 }
 
+// How softmax walks over a tensor: units are rows, or blocks of rows side by side.
+struct SoftmaxWalk {
+  int64_t n, outer, inner;
+  int64_t blocks;  // of kColumns columns: in `inner`, or of short rows one behind the other
+  int64_t units;
+  bool short_rows;
+};
+
+SoftmaxWalk softmax_walk(const Attributes& attributes, const Tensor& x) {
+  SoftmaxWalk w{};
+  const int64_t axis = normalize_axis(attributes.get_int("axis", -1), std::max(x.rank(), 1));
+  w.n = x.rank() == 0 ? 1 : x.shape()[static_cast<size_t>(axis)];
+  w.outer = product(x.shape(), 0, x.rank() == 0 ? 0 : axis);
+  w.inner = x.rank() == 0 ? 1 : product(x.shape(), axis + 1, x.rank());
+  w.short_rows = w.inner == 1 && w.n <= kShortRow;
+  w.blocks = ((w.short_rows ? w.outer : w.inner) + kColumns - 1) / kColumns;
+  w.units = w.short_rows ? w.blocks : w.inner == 1 ? w.outer : w.outer * w.blocks;
+  return w;
+}
+
+void softmax_units(const SoftmaxWalk& w, const float* x, float* y, int64_t begin, int64_t end,
+                   bool logarithm) {
+  const ExpKernel exp = choose_exp(current_isa());
+  if (w.short_rows) {
+    const int64_t first = begin * kColumns, last = std::min(end * kColumns, w.outer);
+    return softmax_short_rows(x + first * w.n, y + first * w.n, last - first, w.n, exp, logarithm);
+  }
+  if (w.inner == 1) {
+    std::vector<float> buffer(static_cast<size_t>(w.n));
+    for (int64_t o = begin; o < end; ++o) softmax_row(x + o * w.n, y + o * w.n, w.n, exp, logarithm, buffer);
+    return;
+  }
+  for (int64_t unit = begin; unit < end; ++unit) {
+    const int64_t i = unit % w.blocks * kColumns, at = unit / w.blocks * w.n * w.inner + i;
+    softmax_columns(x + at, y + at, w.n, w.inner, std::min(kColumns, w.inner - i), exp, logarithm);
+  }
+}
+
 void softmax(const Attributes& attributes, Inputs inputs, Outputs outputs, bool logarithm) {
   expect_arity(inputs, 1, 1, outputs);
   const Tensor& x = inputs[0];
@@ -98,26 +137,8 @@ void softmax(const Attributes& attributes, Inputs inputs, Outputs outputs, bool 
     return;
   }
   expect_dtype(x, DType::kFloat32);
-  const int64_t axis = normalize_axis(attributes.get_int("axis", -1), std::max(x.rank(), 1));
-  if (x.count() == 0) return;
-  const int64_t n = x.rank() == 0 ? 1 : x.shape()[static_cast<size_t>(axis)];
-  const int64_t outer = product(x.shape(), 0, x.rank() == 0 ? 0 : axis);
-  const int64_t inner = x.rank() == 0 ? 1 : product(x.shape(), axis + 1, x.rank());
-  const ExpKernel exp = choose_exp(current_isa());
-  std::vector<float> buffer(static_cast<size_t>(n));
-  if (inner == 1 && n <= kShortRow)
-    return softmax_short_rows(data<float>(x), data<float>(y), outer, n, exp, logarithm);
-  if (inner == 1) {
-    for (int64_t o = 0; o < outer; ++o)
-      softmax_row(data<float>(x) + o * n, data<float>(y) + o * n, n, exp, logarithm, buffer);
-    return;
-  }
-  for (int64_t o = 0; o < outer; ++o)
-    for (int64_t i = 0; i < inner; i += kColumns) {
-      const int64_t at = o * n * inner + i;
-      softmax_columns(data<float>(x) + at, data<float>(y) + at, n, inner, std::min(kColumns, inner - i), exp,
-                      logarithm);
-    }
+  const SoftmaxWalk walk = softmax_walk(attributes, x);
+  if (x.count() > 0) softmax_units(walk, data<float>(x), data<float>(y), 0, walk.units, logarithm);
 }
 
 struct Moments {
@@ -134,6 +155,25 @@ Moments moments(const float* x, int64_t n, float epsilon) {
 
 void run_softmax(const Attributes& attributes, Inputs inputs, Outputs outputs) {
   softmax(attributes, inputs, outputs, false);
+}
+
+int64_t softmax_parts(const Attributes& attributes, Inputs inputs, std::span<const Tensor> /*outputs*/) {
+  if (inputs[0].count() == 0) return 1;
+  return suitable_parts(inputs[0].count(), softmax_walk(attributes, inputs[0]).units);
+}
+
+void run_softmax_parts(const Attributes& attributes, Inputs inputs, Outputs outputs, int64_t begin,
+                       int64_t end) {
+  expect_arity(inputs, 1, 1, outputs);
+  const Tensor& x = inputs[0];
+  expect_shape(outputs[0], x.shape());
+  expect_dtype(outputs[0], DType::kFloat32);
+  expect_dtype(x, DType::kFloat32);
+  if (x.count() == 0) return;
+  const SoftmaxWalk walk = softmax_walk(attributes, x);
+  const int64_t parts = softmax_parts(attributes, inputs, outputs);
+  softmax_units(walk, data<float>(x), data<float>(outputs[0]), part_begin(walk.units, begin, parts),
+                part_begin(walk.units, end, parts), false);
 }
 
 void run_log_softmax(const Attributes& attributes, Inputs inputs, Outputs outputs) {

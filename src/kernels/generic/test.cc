@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <random>
 
@@ -206,6 +207,51 @@ TEST(Generic, SoftmaxOfColumnsIsThatOfRows) {
                 << op << " " << n;
       }
     }
+}
+
+// Every part by itself, the last first, gives what the operator gives at once.
+TEST(Generic, PartsMakeTheWhole) {
+  std::mt19937 random(11);
+  std::normal_distribution<float> normal;
+  const auto filled = [&](const Shape& shape) {
+    Tensor t(DType::kFloat32, shape);
+    for (int64_t i = 0; i < t.count(); ++i) t.as<float>()[static_cast<size_t>(i)] = normal(random);
+    return t;
+  };
+  struct Case {
+    const char* op;
+    int64_t axis;
+    std::vector<Shape> in, out;
+  };
+  const std::vector<Case> cases = {
+      {"Concat", 2, {{1, 144, 700}, {1, 144, 3}, {1, 144, 101}}, {{1, 144, 804}}},
+      {"Concat", 1, {{1, 3, 40001}, {1, 5, 40001}}, {{1, 8, 40001}}},
+      {"Concat", 1, {{3, 30001}, {3, 7}}, {{3, 30008}}},
+      {"Split", 1, {{1, 9, 30000}}, {{1, 4, 30000}, {1, 5, 30000}}},
+      {"Split", 2, {{70, 3, 500}}, {{70, 3, 1}, {70, 3, 499}}},
+      {"Softmax", 1, {{1, 16, 4, 1100}}, {{1, 16, 4, 1100}}},
+      {"Softmax", 1, {{3, 50, 999}}, {{3, 50, 999}}},
+      {"Softmax", 1, {{40001, 2}}, {{40001, 2}}},
+      {"Softmax", -1, {{77, 1001}}, {{77, 1001}}},
+  };
+  for (const Case& c : cases) {
+    SCOPED_TRACE(std::string(c.op) + " " + to_string(c.in[0]));
+    const Attributes attributes = with({{"axis", c.axis}});
+    std::vector<Tensor> in, whole, parts;
+    for (const Shape& shape : c.in) in.push_back(filled(shape));
+    for (const Shape& shape : c.out) {
+      whole.push_back(filled(shape));
+      parts.push_back(filled(shape));
+    }
+    find_generic(c.op)(attributes, in, whole);
+    const GenericParts* cut = find_generic_parts(c.op, in, parts);
+    ASSERT_NE(cut, nullptr);
+    const int64_t count = cut->count(attributes, in, parts);
+    ASSERT_GT(count, 1);
+    for (int64_t i = count; i-- > 0;) cut->run(attributes, in, parts, i, i + 1);
+    for (size_t i = 0; i < whole.size(); ++i)
+      ASSERT_EQ(std::memcmp(whole[i].raw(), parts[i].raw(), static_cast<size_t>(whole[i].bytes())), 0);
+  }
 }
 
 TEST(Generic, Quantization) {
