@@ -16,7 +16,8 @@ detections (IoU above 0.5), *SQNR* signal to noise of each output against the fl
 outputs; each is compared with the float model in the same engine.
 *CPU s / 2* is the CPU time of the process that quantizes, divided by two cores (the seconds that it takes on two idle cores, a
 little less where it waits; on a machine with other work to do up to a fourth more), *peak MB* its memory; those of Python peers include the interpreter, and their images
-are preprocessed before. Peers quantize weights per channel. One standard error of agreement is 0.5 points, of F1 1 to 2 points.
+are preprocessed before. (Rows of the default, but for mobilenetv2's, and of best were made last; in older ones the peak is at least that of the
+measuring process, up to 1 GB.) Peers quantize weights per channel. One standard error of agreement is 0.5 points, of F1 1 to 2 points.
 """.splitlines()
 
 
