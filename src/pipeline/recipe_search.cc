@@ -287,9 +287,10 @@ RecipeSearch search_few(const RecipeSetup& setup, const CalibrationTable& table,
 int trials_of_default(const RecipeSetup& setup, const Dataset& data) {
   const QuantizationArguments& q = setup.quantization;
   const bool open = setup.calibrate && !setup.method_given && q.method == QuantizationArguments().method &&
-                    q.activation_scales == "auto" && !q.weights_per_tensor && !q.options().weights_only &&
-                    setup.effort.effort == "default" && setup.effort.rounding == "auto" &&
-                    setup.effort.skip.empty() && setup.effort.bias_correction;
+                    q.activation_scales == "auto" && q.weights == "int8" && !q.weights_per_tensor &&
+                    !q.options().weights_only && setup.effort.effort == "default" &&
+                    setup.effort.rounding == "auto" && setup.effort.skip.empty() &&
+                    setup.effort.bias_correction;
   if (!open || setup.synthetic || data.size() < kFewestToHalve) return 0;
   // Other targets calibrate again behind each change of the graph, and look for tensors that stay in float.
   return affordable_trials(correction_work(setup, data),
