@@ -9,8 +9,7 @@ void upgrade(Graph& graph, NodeId id, int opset) {
   if (opset >= 14 && attributes.get_int("training_mode", 0) != 0) return drop_unused_outputs(graph, id, 1);
   if (opset < 9 && attributes.get_int("spatial", 1) != 1) fail_node(graph, id, "spatial 0 is not supported");
   const std::string_view names[] = {"", "mean", "var", "saved_mean", "saved_var"};
-  for (size_t i = graph.node(id).outputs.size(); i-- > 1;)
-    drop_output(graph, id, i, names[i]);
+  for (size_t i = graph.node(id).outputs.size(); i-- > 1;) drop_output(graph, id, i, names[i]);
   for (const auto* name : {"training_mode", "spatial", "momentum"}) drop_attribute(graph, id, name);
 }
 
