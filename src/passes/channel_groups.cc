@@ -49,7 +49,9 @@ class Grouper {
     const auto& shape = graph_.value(value).shape;
     const auto rank = shape ? static_cast<int>(shape->size()) : 0;
     const auto axis = static_cast<size_t>(scale_axis(rank));
+    const NodeId maker = graph_.value(value).producer;
     if (rank < 2 || rank > 4 || !(*shape)[axis].known() || (*shape)[axis].value() < 1 ||
+        (maker != kNoId && has_one_scale(graph_.node(maker))) ||
         (options_.quantize_outputs && graph_.is_output(value)) || (rank < 4 && !row_maker(value))) {
       fits_[group] = false;
       return;
@@ -57,6 +59,16 @@ class Grouper {
     first_[value] = total_;
     channels_[value] = (*shape)[axis].value();
     total_ += channels_[value];
+  }
+
+  // ONNX Runtime makes an operator of its own (QLinearAdd ...) of these between Q and DQ, which refuses a
+  // scale per channel (1.32), and the model with it.
+  bool has_one_scale(const Node& node) const {
+    static constexpr std::string_view kOps[] = {
+        "Add", "AveragePool", "GlobalAveragePool", "LeakyRelu", "Mul", "Sigmoid", "Softmax"};
+    const auto is_quantized = [&](ValueId v) { return placement_.group_of.count(v) > 0; };
+    return std::find(std::begin(kOps), std::end(kOps), node.op) != std::end(kOps) &&
+           std::all_of(node.inputs.begin(), node.inputs.end(), is_quantized) && is_quantized(node.outputs[0]);
   }
 
   // Whether rows of the value come from a step that can give each column a scale.
@@ -73,6 +85,10 @@ class Grouper {
   void add_reader(ValueId value, int32_t group, NodeId id) {
     if (!fits_[group]) return;
     const Node& node = graph_.node(id);
+    if (has_one_scale(node)) {
+      fits_[group] = false;
+      return;
+    }
     const bool image = graph_.value(value).shape->size() == 4;
     if (weighted_.count(id)) {
       if (node.inputs[0] == value && (image != node.is("Conv") || !takes_channel_scales(graph_, node)))

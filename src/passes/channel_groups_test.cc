@@ -78,6 +78,24 @@ TEST(ChannelGroups, WhoMixesOrCannotAbsorbChannelsKeepsOneScale) {
   EXPECT_TRUE(found.of(g, "x"));
 }
 
+// Of which ONNX Runtime makes QLinearAveragePool and QLinearAdd.
+TEST(ChannelGroups, WhatHasOneScaleInOnnxRuntimeKeepsIt) {
+  for (const char* op : {"MaxPool", "AveragePool"}) {
+    Net n;
+    const ValueId a = n.conv(n.x, 4, 3, "a");
+    const Graph& g = n.finish(n.conv(n.pool(op, a, "pool"), 3, 4, "y"));
+    const Grouped found(g);
+    for (const char* name : {"a", "pool"})
+      EXPECT_EQ(found.of(g, name).has_value(), op == std::string("MaxPool")) << op << " " << name;
+  }
+  Net n;
+  const ValueId a = n.pool("MaxPool", n.conv(n.x, 4, 3, "a"), "p"),
+                b = n.pool("MaxPool", n.conv(n.x, 4, 3, "b"), "q");
+  const Graph& g = n.finish(n.conv(n.op("Add", {a, b}, "sum"), 3, 4, "y"));
+  const Grouped found(g);
+  for (const char* name : {"p", "q", "sum"}) EXPECT_FALSE(found.of(g, name).has_value()) << name;
+}
+
 TEST(InsertQdq, ScalesPerChannelMeanTheSameInOnnx) {
   Net n;
   const ValueId r = n.op("Relu", {n.conv(n.x, 4, 4, "c1")}, "r");

@@ -62,11 +62,16 @@ class Case:
         self.further = iter(further)
 
 
+def named(entry, arrays):
+    for array in arrays:
+        yield {entry: array}
+
+
 def image_cases(bench):
     for name in common.MODELS:
         entry = onnx.load(bench.model(name)).graph.input[0].name
         words = ["--data", bench.data / "imagenet/calib", "--preprocess", common.MODELS[name][1]]
-        views = ({entry: view} for view in bench.views("val", name))
+        views = named(entry, bench.views("val", name))
         yield Case(name, bench.model(name), words, list(itertools.islice(views, IMAGES)), further=views)
 
 
