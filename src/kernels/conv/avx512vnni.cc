@@ -108,15 +108,14 @@ constexpr std::array<TileFunction, 29> kTileTable[4] = {
     tile_row<3>(std::make_index_sequence<kTiles.pixels[2]>()),
     tile_row<4>(std::make_index_sequence<kTiles.pixels[3]>())};
 
-// Steps of K up to which short tiles are the faster ones, measured: without rows, and with rows and a
-// function or none.
-constexpr int64_t kShortSteps = 36, kShortCurveSteps = 72, kShortRowSteps = 64;
+// Steps of K up to which short tiles are the faster ones, measured: without a function, and with a curve,
+// whose epilogue takes longer.
+constexpr int64_t kShortSteps = 36, kShortCurveSteps = 72;
 
 bool is_short(const ConvCall& call, const ConvPlan& plan) {
   const Function f = call.epilogue.function;
   if (call.float_output || !has_short_tiles(f)) return false;
-  if (!has_padded_rows(plan, call.shape)) return plan.packed.k4 <= kShortSteps;
-  return plan.packed.k4 <= (f == Function::kNone ? kShortRowSteps : kShortCurveSteps);
+  return plan.packed.k4 <= (f == Function::kNone ? kShortSteps : kShortCurveSteps);
 }
 
 // A tile of output channels.
