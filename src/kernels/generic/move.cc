@@ -210,9 +210,9 @@ void run_tile(const Attributes&, Inputs inputs, Outputs outputs) {
            "the output does not fit the repeats");
     dims.insert(dims.end(), {repeats[d], n});
     source.insert(source.end(), {0, own[d]});
-    target.insert(target.end(), {n * out[d], out[d]});
+    if (y.count() > 0) target.insert(target.end(), {n * out[d], out[d]});
   }
-  copy_strided(y.dtype(), dims, x.raw(), source, y.raw(), target);
+  if (y.count() > 0) copy_strided(y.dtype(), dims, x.raw(), source, y.raw(), target);
 }
 
 void run_where(const Attributes&, Inputs inputs, Outputs outputs) {

@@ -56,7 +56,9 @@ Shape row_major_strides(const Shape& shape) {
   int64_t stride = 1;
   for (size_t d = shape.size(); d-- > 0;) {
     strides[d] = stride;
-    stride *= std::max<int64_t>(shape[d], 1);
+    // Wraps around only beside a dimension of 0, where no stride is used.
+    stride = static_cast<int64_t>(static_cast<uint64_t>(stride) *
+                                  static_cast<uint64_t>(std::max<int64_t>(shape[d], 1)));
   }
   return strides;
 }
