@@ -312,12 +312,14 @@ TEST_F(Foreign, InterpolatedValuesAreRoundedOnce) {
       context.run(std::vector<Tensor>{input});
       const auto found = to_float(context.output(0)),
                  expected = to_float(interpret(g_, {input}).at(g_.outputs()[0]));
-      int different = 0;
+      size_t different = 0;
       for (size_t i = 0; i < expected.size(); ++i) {
         EXPECT_LE(std::abs(found[i] - expected[i]), 1.001f * out_scale) << i;
         different += found[i] != expected[i];
       }
-      EXPECT_LE(different, 2) << "of " << expected.size();
+      // What falls half-way between two integers may go either way; a second rounding moves several times as
+      // many.
+      EXPECT_LE(different, expected.size() / 20) << "of " << expected.size();
     }
 }
 
