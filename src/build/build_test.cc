@@ -235,8 +235,11 @@ TEST(Build, ScalesPerChannelNeedNoMoreSteps) {
   const auto b =
       m.conv(m.conv(a, {.out_c = 16, .group = 16}), {.out_c = 16, .kernel_h = 1, .kernel_w = 1, .pad = 0});
   const auto c = m.concat({m.conv(b, {.out_c = 16}), a});
-  const auto d = m.resize(m.pool("MaxPool", c, 2, 2, 0), true, 2);
-  const auto y = m.conv(d, {.out_c = 4});
+  const auto d = m.conv(m.resize(m.pool("MaxPool", c, 2, 2, 0), true, 2), {.out_c = 16});
+  // These keep one scale.
+  const auto e =
+      m.pool("AveragePool", m.pool("MaxPool", m.op("Add", {a.id, d.id}, a.shape), 2, 2, 0), 2, 2, 0);
+  const auto y = m.conv(m.op("Mul", {e.id, e.id}, e.shape), {.out_c = 4});
   m.graph.mark_output(y.id);
   infer_shapes(m.graph);
   const Tensor input = input_for(m.graph, random);
