@@ -175,6 +175,10 @@ TEST(Generic, MatricesAndReductions) {
 TEST(Generic, NothingOfManyRows) {
   const Shape many{int64_t{1} << 50, 0};
   run("LpNormalization", {}, {Tensor(DType::kFloat32, many)}, many);
+  const Shape most{4, INT64_MAX, 0};
+  const Tensor nothing(DType::kFloat32, most);
+  run("Transpose", with({{"perm", Ints{2, 1, 0}}}), {nothing}, {0, INT64_MAX, 4});
+  run("Tile", {}, {nothing, ints({1, 1, 2})}, most);
 }
 
 // Results that no integer holds saturate, and NaN becomes 0, as Cast has it.
