@@ -62,7 +62,7 @@ class Grouper {
   }
 
   // ONNX Runtime makes an operator of its own (QLinearAdd ...) of these between Q and DQ, which refuses a
-  // scale per channel (1.32), and the model with it.
+  // scale per channel (1.31), and the model with it.
   bool has_one_scale(const Node& node) const {
     static constexpr std::string_view kOps[] = {
         "Add", "AveragePool", "GlobalAveragePool", "LeakyRelu", "Mul", "Sigmoid", "Softmax"};
