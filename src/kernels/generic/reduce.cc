@@ -158,9 +158,8 @@ void run_reduce_l2(const Attributes& attributes, Inputs inputs, Outputs outputs)
 
 void run_reduce_l1(const Attributes& attributes, Inputs inputs, Outputs outputs) {
   reduce(attributes, inputs, outputs, []<typename T>(const T* v, int64_t n) {
-    std::vector<T> magnitudes(v, v + n);
-    for (T& m : magnitudes)
-      if (m < T{0}) m = static_cast<T>(T{0} - m);
+    std::vector<T> magnitudes(static_cast<size_t>(n));
+    std::transform(v, v + n, magnitudes.begin(), magnitude<T>);
     return sum(magnitudes.data(), n);
   });
 }

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <span>
@@ -63,6 +64,16 @@ To cast_value(From v) {
   } else {
     return static_cast<To>(v);
   }
+}
+
+// |v|; the lowest integer, which has no positive counterpart, stays as it is.
+template <typename T>
+T magnitude(T v) {
+  if constexpr (std::is_floating_point_v<T>)
+    return std::fabs(v);
+  else
+    return v < T{0} ? static_cast<T>(std::make_unsigned_t<T>(0) - static_cast<std::make_unsigned_t<T>>(v))
+                    : v;
 }
 
 template <typename T>

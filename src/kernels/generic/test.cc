@@ -191,6 +191,12 @@ TEST(Generic, LogarithmsAndRootsInIntegers) {
   EXPECT_EQ(to_int64(run("ReduceL2", {}, {ints({int64_t{3} << 30})}, {1}, DType::kInt64)), (Ints{0}));
 }
 
+TEST(Generic, MagnitudeOfTheLowestInteger) {
+  EXPECT_EQ(to_int64(run("Abs", {}, {ints({INT64_MIN, -2})}, {2}, DType::kInt64)), (Ints{INT64_MIN, 2}));
+  EXPECT_EQ(to_int64(run("ReduceL1", {}, {ints({INT64_MIN, -2})}, {1}, DType::kInt64)),
+            (Ints{INT64_MIN + 2}));
+}
+
 // Along the first axis the same bits as along the last one of the transposed matrix.
 TEST(Generic, SoftmaxOfColumnsIsThatOfRows) {
   std::mt19937 random(7);

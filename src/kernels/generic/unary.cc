@@ -161,14 +161,7 @@ void run_reciprocal(const Attributes&, Inputs inputs, Outputs outputs) {
 }
 
 void run_abs(const Attributes&, Inputs inputs, Outputs outputs) {
-  map_number(inputs, outputs, []<typename T>(T x) {
-    if constexpr (std::is_floating_point_v<T>)
-      return std::fabs(x);
-    else if constexpr (std::is_signed_v<T>)
-      return x < 0 ? static_cast<T>(std::make_unsigned_t<T>(0) - static_cast<std::make_unsigned_t<T>>(x)) : x;
-    else
-      return x;
-  });
+  map_number(inputs, outputs, [](auto x) { return magnitude(x); });
 }
 
 void run_neg(const Attributes&, Inputs inputs, Outputs outputs) {
