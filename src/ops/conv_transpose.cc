@@ -4,10 +4,8 @@ namespace octet {
 namespace {
 
 void upgrade(Graph& graph, NodeId id, int) {
-  if (graph.node(id).attributes.has("output_shape"))
-    drop_attribute(graph, id, "pads");  // they follow from it
-  else
-    upgrade_window(graph, id);
+  upgrade_window(graph, id);
+  if (graph.node(id).attributes.has("output_shape")) drop_attribute(graph, id, "pads");  // they follow from it
 }
 
 // Output size: stride * (in - 1) + output_padding + (k - 1) * dilation + 1 - pads; with auto_pad SAME stride

@@ -52,6 +52,8 @@ std::vector<AttributeDef> window_attributes(bool kernel_required, int dilations_
 }
 
 void upgrade_window(Graph& graph, NodeId id) {
+  for (const char* name : {"dilations", "kernel_shape", "output_padding", "output_shape", "pads", "strides"})
+    if (graph.node(id).attributes.get_ints(name).empty()) drop_attribute(graph, id, name);
   const std::string auto_pad = graph.node(id).attributes.get_string("auto_pad", "NOTSET");
   if (auto_pad != "NOTSET") drop_attribute(graph, id, "pads");
   if (auto_pad == "NOTSET" || auto_pad == "VALID") drop_attribute(graph, id, "auto_pad");

@@ -27,7 +27,7 @@ Dims conv_shape(const InferContext& context, size_t input, size_t weights);
 // The attributes' definitions; for dilations the opset that brought them.
 std::vector<AttributeDef> window_attributes(bool kernel_required, int dilations_since);
 
-// auto_pad VALID becomes explicit zero pads, NOTSET goes.
+// auto_pad VALID becomes explicit zero pads, NOTSET goes; so do empty lists, which mean the defaults.
 void upgrade_window(Graph& graph, NodeId node);
 
 }  // namespace octet
