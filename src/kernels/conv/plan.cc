@@ -11,7 +11,6 @@ namespace {
 constexpr int64_t kPieceMacs = 3 << 20;       // about 10 us on one core
 constexpr int64_t kMinPieceMacs = 1 << 18;    // a smaller piece is not worth its claim
 constexpr int64_t kWantedPieces = 8;          // so that a few threads share a small layer evenly
-constexpr int64_t kBlockPixels = 112;         // amortizes the weights that a tile streams from L2
 constexpr int64_t kPointerBudget = 64 << 10;  // bytes of tap pointers
 constexpr int64_t kRowRunChannels = 32;       // beyond it the runs of single taps are long enough
 
@@ -20,12 +19,12 @@ bool taps_are_adjacent(const ConvCall& call, const PackedConv& packed) {
   return s.groups == 1 && s.kernel_w > 1 && s.dilation_w == 1 && call.in_pixel_stride == packed.padded_in_c;
 }
 
-void cut(ConvPlan& plan, int64_t input_bytes) {
+void cut(ConvPlan& plan, int64_t speed, int64_t input_bytes) {
   const int64_t macs_per_tile_pixel = plan.packed.k4 * 64 * plan.tile_blocks;
   const int64_t all_tiles = plan.all_tiles;
   const int64_t total = std::max<int64_t>(1, plan.pixels * all_tiles * macs_per_tile_pixel);
-  const int64_t wanted =
-      std::max(ceil_div(total, kPieceMacs), std::clamp<int64_t>(total / kMinPieceMacs, 1, kWantedPieces));
+  const int64_t wanted = std::max(ceil_div(total, kPieceMacs * speed),
+                                  std::clamp<int64_t>(total / (kMinPieceMacs * speed), 1, kWantedPieces));
   const int64_t target = std::max<int64_t>(1, total / wanted);  // multiply-adds per piece
 
   // As many tiles of channels as fit beside one full block of pixels, then as many pixels as fill the piece.
@@ -67,10 +66,10 @@ ConvPlan plan_conv(const ConvCall& call, const ConvTiles& tiles) {
   plan.tile_blocks = ceil_div(plan.packed.blocks, plan.tiles);
   plan.tile_pixels = tiles.pixels[plan.tile_blocks - 1];
   const int64_t budget = kPointerBudget / (8 * plan.runs);
-  const int64_t block = std::clamp<int64_t>(budget, plan.tile_pixels, kBlockPixels);
+  const int64_t block = std::clamp<int64_t>(budget, plan.tile_pixels, tiles.block_pixels);
   plan.block_pixels = block / plan.tile_pixels * plan.tile_pixels;
 
-  cut(plan, s.batch * s.in_h * s.in_w * s.in_c);
+  cut(plan, tiles.speed, s.batch * s.in_h * s.in_w * s.in_c);
 
   plan.pointer_bytes = round_up(plan.runs * plan.block_pixels * 8, 64);
   // Row runs that leave the image are assembled in slots; the last one is a row of padding.

@@ -15,8 +15,10 @@ namespace octet::kernels {
 struct ConvTiles {
   int max_blocks;
   int pixels[4];
-  bool lane_groups =
-      false;  // several small groups share the 16 lanes of a block: tiles count over all channels
+  // Several small groups share the 16 lanes of a block: tiles count over all channels.
+  bool lane_groups = false;
+  int64_t block_pixels = 112;  // at most: amortizes the weights that a tile streams from L2
+  int64_t speed = 1;           // multiply-adds in the time of one on vector units
 };
 
 struct ConvPlan {
