@@ -1,6 +1,7 @@
 #include "report/output_quality.h"
 
 #include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include "calibrate/image_input.h"
@@ -11,6 +12,7 @@ namespace {
 
 constexpr int64_t kPlacesEach = 8;
 constexpr double kWorst = -10, kBest = 80;  // decibels
+constexpr double kSumOfRow = 1e-3;          // of probabilities, from 1
 
 std::vector<PairSums> sums_of_parts(const OutputParts& parts, const std::vector<float>& reference,
                                     const std::vector<float>& other) {
@@ -33,7 +35,62 @@ std::optional<double> mean_db(const std::vector<PairSums>& parts) {
   return sum / count;
 }
 
+std::optional<double> row_db(const LostInformation& row) {
+  const double db = row.lost > 0 ? 10 * std::log10(row.information / row.lost) : kBest;
+  return std::clamp(db, kWorst, kBest);
+}
+
+double half_a_step(const QuantParams& quant) {
+  return quant.scale.empty() ? 0 : quant.scale[0] / 2.0;
+}
+
+// One row: no other dimension than that of the classes.
+bool one_row(const Shape& shape) {
+  int64_t wide = 0;
+  for (const int64_t d : shape) wide += d != 1;
+  return wide == 1;
+}
+
 }  // namespace
+
+LostInformation& LostInformation::operator+=(const LostInformation& more) {
+  all = all && more.all;
+  information += more.information;
+  lost += more.lost;
+  return *this;
+}
+
+LostInformation lost_information(std::span<const float> reference, std::span<const float> other,
+                                 double floor) {
+  const auto sum_of = [](std::span<const float> row) {
+    double sum = 0;
+    for (const float p : row) {
+      if (!(p >= 0)) return -1.0;
+      sum += p;
+    }
+    return sum;
+  };
+  constexpr double kNone = 1e-9;
+  floor = std::max(floor, kNone);
+  const auto count = static_cast<double>(reference.size());
+  // What is 8-bit has sums of its own.
+  if (reference.size() < 2 || !(std::abs(sum_of(reference) - 1) <= kSumOfRow) || !(sum_of(other) >= 0))
+    return {false, 0, 0};
+  double p_sum = 0, q_sum = 0;
+  for (size_t i = 0; i < reference.size(); ++i) {
+    p_sum += std::max<double>(reference[i], floor);
+    q_sum += std::max<double>(other[i], floor);
+  }
+  LostInformation result;
+  for (size_t i = 0; i < reference.size(); ++i) {
+    const double p = std::max<double>(reference[i], floor) / p_sum,
+                 q = std::max<double>(other[i], floor) / q_sum;
+    result.information += p * std::log(p * count);
+    result.lost += p * std::log(p / q);
+  }
+  result.lost = std::max(0.0, result.lost);
+  return result;
+}
 
 OutputParts output_parts(const Shape& shape) {
   if (shape.size() < 3) return {};
@@ -51,6 +108,8 @@ OutputSums& OutputSums::operator+=(const OutputSums& more) {
     if (parts.size() < more.outputs[i].size()) parts.resize(more.outputs[i].size());
     for (size_t p = 0; p < more.outputs[i].size(); ++p) parts[p] += more.outputs[i][p];
   }
+  if (rows.size() < more.rows.size()) rows.resize(more.rows.size());
+  for (size_t i = 0; i < more.rows.size(); ++i) rows[i] += more.rows[i];
   return *this;
 }
 
@@ -80,7 +139,13 @@ std::vector<OutputSums> measure_outputs(const engine::Engine& reference,
         const Shape& shape = context.output(static_cast<int>(i)).shape();
         if (const Shape& found = other.output(static_cast<int>(i)).shape(); found != shape)
           fail(ErrorCode::kInternal, "outputs of shapes {} and {}", to_string(shape), to_string(found));
-        sums.outputs.push_back(sums_of_parts(output_parts(shape), wanted[i], floats(others[e], other, i)));
+        const std::vector<float> found = floats(others[e], other, i);
+        sums.outputs.push_back(sums_of_parts(output_parts(shape), wanted[i], found));
+        const auto tensor = static_cast<size_t>(others[e].model().outputs[i]);
+        sums.rows.push_back(
+            one_row(shape)
+                ? lost_information(wanted[i], found, half_a_step(others[e].model().tensors[tensor].quant))
+                : LostInformation{false, 0, 0});
       }
       rows[static_cast<size_t>(sample)].push_back(std::move(sums));
     }
@@ -94,9 +159,11 @@ std::vector<OutputSums> measure_outputs(const engine::Engine& reference,
 std::optional<double> output_quality(const OutputSums& sums) {
   double sum = 0, noise = 0;
   int count = 0;
-  for (const auto& parts : sums.outputs) {
+  for (size_t i = 0; i < sums.outputs.size(); ++i) {
+    const auto& parts = sums.outputs[i];
     for (const PairSums& p : parts) noise += p.noise + static_cast<double>(p.not_finite);
-    if (const auto db = mean_db(parts)) {
+    const bool row = i < sums.rows.size() && sums.rows[i].all && sums.rows[i].information > 0;
+    if (const auto db = row ? row_db(sums.rows[i]) : mean_db(parts)) {
       sum += *db;
       ++count;
     }

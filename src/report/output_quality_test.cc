@@ -88,5 +88,62 @@ TEST(OutputQuality, NoAttributeDrownsAnother) {
   EXPECT_NEAR(output_quality(mixed).value_or(0), *db + 10 * std::log10(2), 1e-9);
 }
 
+// y = softmax(x * factor), [1, 4].
+engine::Engine classifier(float factor, bool softmax = true) {
+  Graph g;
+  const ValueId x = g.add_input("x", DType::kFloat32, {1, 4});
+  Tensor scale(DType::kFloat32, {1});
+  scale.as<float>()[0] = factor;
+  ValueId y = g.add_op("Mul", "mul", {x, g.add_constant("factor", scale)}, "scaled");
+  if (softmax) y = g.add_op("Softmax", "softmax", {y}, "y");
+  g.mark_output(y);
+  infer_shapes(g);
+  return engine::Engine(build_engine(g));
+}
+
+TEST(OutputQuality, ProbabilitiesAreJudgedByTheInformationTheyLose) {
+  std::vector<Tensor> samples;
+  for (const auto& row : {std::vector<float>{1, 2, 3, 0}, {9, 0, 1, 1}, {0, 0.5f, 0, 4}})
+    samples.push_back(Tensor::of<float>({1, 4}, std::span<const float>(row)));
+  const auto probabilities = [](const Tensor& x, double factor) {
+    std::vector<double> p;
+    double sum = 0;
+    for (const float v : x.as<float>()) sum += p.emplace_back(std::exp(v * factor));
+    for (double& v : p) v /= sum;
+    return p;
+  };
+  double information = 0, lost = 0;
+  for (const Tensor& x : samples) {
+    const auto p = probabilities(x, 1), q = probabilities(x, 0.9);
+    for (size_t i = 0; i < 4; ++i) {
+      information += p[i] * std::log(p[i] * 4);
+      lost += p[i] * std::log(p[i] / q[i]);
+    }
+  }
+  const Arrays data(samples);
+  const engine::Engine reference = classifier(1);
+  const std::vector<engine::Engine> others{classifier(0.9f), classifier(1)};
+  const auto sums = measure_outputs(reference, others, data, {2});
+  EXPECT_NEAR(output_quality(sums[0]).value_or(0), 10 * std::log10(information / lost), 1e-3);
+  EXPECT_FALSE(output_quality(sums[1]));
+  OutputSums twice = sums[0];
+  twice += sums[0];
+  EXPECT_NEAR(output_quality(twice).value_or(0), output_quality(sums[0]).value_or(1), 1e-9);
+  // Rows that are no probabilities have signal and noise: 10 % are 20 dB.
+  const engine::Engine logits = classifier(1, false), near = classifier(0.9f, false);
+  EXPECT_NEAR(output_quality(measure_outputs(logits, {&near, 1}, data, {1})[0]).value_or(0), 20, 0.01);
+}
+
+TEST(OutputQuality, ProbabilitiesBelowHalfAStepAreNotLost) {
+  const std::vector<float> p{0.998f, 0.001f, 0.001f}, q{1, 0, 0};
+  EXPECT_GT(lost_information(p, q, 0).lost, 0.02);
+  EXPECT_LT(lost_information(p, q, 1.0 / 512).lost, 1e-4);
+  EXPECT_FALSE(lost_information({p.data(), 1}, q, 0).all);
+  const std::vector<float> large{0.9f, 0.9f, 0.1f}, negative{1.5f, -0.5f, 0};
+  EXPECT_FALSE(lost_information(large, q, 0).all);
+  EXPECT_FALSE(lost_information(negative, q, 0).all);
+  EXPECT_FALSE(lost_information(p, negative, 0).all);
+}
+
 }  // namespace
 }  // namespace octet
