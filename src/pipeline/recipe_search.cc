@@ -108,11 +108,13 @@ std::vector<Recipe> few_alternatives(const RecipeSetup& setup, const Calibration
 struct Fold {
   Subset fit, judge;
   CalibrationTable table;
-  double share = 1;  // of the samples that are quantized from
+  double share = 1;  // of the rows that layers look at
 };
 
+// With `all_rows` each sample gives more of them than it does where all samples are quantized from: layers
+// that are refitted to too few are worse than they will be, some recipes' more than others'.
 std::vector<Fold> make_folds(const RecipeSetup& setup, const CalibrationTable& table, const Dataset& data,
-                             size_t most) {
+                             size_t most, bool all_rows) {
   const bool halves = data.size() >= kFewestToHalve;
   std::vector<Fold> folds;
   for (size_t f = 0; f < (halves ? most : 1); ++f) {
@@ -121,7 +123,7 @@ std::vector<Fold> make_folds(const RecipeSetup& setup, const CalibrationTable& t
       const bool judges = halves ? i % 2 != static_cast<int64_t>(f) : i % kHeldBack == kHeldBack - 1;
       (judges ? judge : fit).push_back(i);
     }
-    const double share = static_cast<double>(fit.size()) / static_cast<double>(data.size());
+    const double share = all_rows ? 1 : static_cast<double>(fit.size()) / static_cast<double>(data.size());
     folds.push_back({Subset(data, std::move(fit)), Subset(data, std::move(judge)), {}, share});
     // Ranges that have seen the judges' samples would flatter scales without room.
     folds.back().table = setup.calibrate ? setup.calibrate(folds.back().fit) : table;
@@ -236,7 +238,7 @@ class Search {
 
 RecipeSearch search_recipes(const RecipeSetup& setup, const CalibrationTable& table, const Dataset& data,
                             const Recipe& first) {
-  Search search(setup, make_folds(setup, table, data, 2), kMargin);
+  Search search(setup, make_folds(setup, table, data, 2, false), kMargin);
   const std::vector<Recipe> all = alternatives(setup, search.fold().table, first);
   // Never less than --effort default tries, and what a rough look adds to that.
   std::vector<Recipe> some;
@@ -274,7 +276,7 @@ RecipeSearch search_recipes(const RecipeSetup& setup, const CalibrationTable& ta
 
 RecipeSearch search_few(const RecipeSetup& setup, const CalibrationTable& table, const Dataset& data,
                         const Recipe& first, int trials) {
-  Search search(setup, make_folds(setup, table, data, 1), kMarginOfFew);
+  Search search(setup, make_folds(setup, table, data, 1, true), kMarginOfFew);
   std::vector<Recipe> some = few_alternatives(setup, search.fold().table, first);
   if (static_cast<int>(some.size()) > trials) some = search.promising(some, 0, static_cast<size_t>(trials));
   size_t step = 0;
