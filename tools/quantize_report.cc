@@ -57,6 +57,7 @@ Json blocks_json(const BlockReport& report) {
   for (const ReconstructedBlock& b : report.blocks)
     blocks.push_back({{"layers", b.layers},
                       {"kept", b.kept},
+                      {"activations", b.gain.grids},
                       {"before_db", b.gain.before_db},
                       {"after_db", b.gain.after_db},
                       {"changed_weights", b.gain.flipped}});

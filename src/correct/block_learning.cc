@@ -10,6 +10,7 @@ constexpr double kPi = 3.14159265358979323846;
 constexpr double kTrust = 0.6;  // above a half: a weight begins as the integer that it was
 constexpr float kMomentum = 0.9f, kMemory = 0.999f;  // of Adam
 constexpr float kMostStep = 0.2f;                    // |s|
+constexpr float kMostGrid = 0.5f, kMostShift = 16;   // of activations
 constexpr int64_t kPieces = 4;     // of a batch, each with gradients of its own: threads change nothing
 constexpr int64_t kRowGrain = 64;  // output channels
 
@@ -29,7 +30,7 @@ class Adam {
 };
 
 struct Rates {
-  float place = 0, step = 0, bias = 0;  // with Adam's correction of its first steps
+  float place = 0, step = 0, bias = 0, grid = 0, zero = 0;  // with Adam's correction of its first steps
 };
 
 // The variables of a layer.
@@ -121,8 +122,36 @@ class Learned {
   const bool learns_steps_;
 };
 
-std::vector<LayerFloats> exact_floats(const std::vector<LayerWeights>& layers) {
-  std::vector<LayerFloats> floats;
+// The variables of a grid: the log of the factor, and the shift.
+class LearnedGrid {
+ public:
+  explicit LearnedGrid(bool zero_point) : zero_point_(zero_point), adam_(2) {}
+  GridFloats floats() const { return {std::exp(log_), shift_}; }
+  void move(const std::vector<const GridFloats*>& pieces, const Rates& rates) {
+    float of_factor = 0, of_shift = 0;
+    for (const GridFloats* piece : pieces) {
+      of_factor += piece->factor;
+      of_shift += piece->shift;
+    }
+    log_ = std::clamp(log_ - adam_.step(0, of_factor * std::exp(log_), rates.grid), -kMostGrid, kMostGrid);
+    if (zero_point_)
+      shift_ = std::clamp(shift_ - adam_.step(1, of_shift, rates.zero), -kMostShift, kMostShift);
+  }
+  void finish(GridChange& change) const {
+    change.factor = std::exp(log_);
+    change.shift = static_cast<int>(std::nearbyint(shift_));
+  }
+
+ private:
+  const bool zero_point_;
+  float log_ = 0, shift_ = 0;
+  Adam adam_;
+};
+
+PartVariables exact_floats(const std::vector<LayerWeights>& layers, size_t grids) {
+  PartVariables all;
+  all.grids.resize(grids);
+  std::vector<LayerFloats>& floats = all.layers;
   for (const LayerWeights& w : layers) {
     LayerFloats f{std::vector<float>(w.rounded.size()), w.bias};
     for (int64_t o = 0; o < w.channels; ++o)
@@ -130,7 +159,7 @@ std::vector<LayerFloats> exact_floats(const std::vector<LayerWeights>& layers) {
         f.weights[o * w.length + i] = static_cast<float>(w.rounded[o * w.length + i] * w.grid.step_of(o, i));
     floats.push_back(std::move(f));
   }
-  return floats;
+  return all;
 }
 
 // Of a layer's sums, if its inputs were independent and of that size: what its biases are measured in.
@@ -167,7 +196,7 @@ class Learning {
   }
 
   // Noise over signal of each output, as a mean over the samples.
-  std::vector<double> noise(const std::vector<int64_t>& samples, const std::vector<LayerFloats>& floats) {
+  std::vector<double> noise(const std::vector<int64_t>& samples, const PartVariables& floats) {
     std::vector<std::vector<double>> sums(samples.size());
     pool_.parallel_for(static_cast<int64_t>(samples.size()), 1, [&](int64_t begin, int64_t end, int worker) {
       for (int64_t i = begin; i < end; ++i) {
@@ -184,7 +213,7 @@ class Learning {
   }
 
   // The size of each layer's inputs, for one sample.
-  std::vector<float> input_sizes(size_t layers, const std::vector<LayerFloats>& floats) {
+  std::vector<float> input_sizes(size_t layers, const PartVariables& floats) {
     PartSlots& s = slots_[0];
     data_.load(data_.training[0], s);
     part_.forward(s, floats);
@@ -217,14 +246,15 @@ class Learning {
   }
 
   // Gradients of the batch's mean loss, in pieces.
-  void differentiate(const std::vector<int64_t>& batch, const std::vector<LayerFloats>& floats,
-                     std::vector<std::vector<LayerFloats>>& pieces) {
+  void differentiate(const std::vector<int64_t>& batch, const PartVariables& floats,
+                     std::vector<PartVariables>& pieces) {
     pool_.parallel_for(kPieces, 1, [&](int64_t begin, int64_t end, int worker) {
       for (int64_t p = begin; p < end; ++p) {
-        for (LayerFloats& g : pieces[p]) {
+        for (LayerFloats& g : pieces[p].layers) {
           std::fill(g.weights.begin(), g.weights.end(), 0.0f);
           std::fill(g.bias.begin(), g.bias.end(), 0.0f);
         }
+        std::fill(pieces[p].grids.begin(), pieces[p].grids.end(), GridFloats{0, 0});
         PartSlots& s = slots_[worker];
         for (size_t i = static_cast<size_t>(p); i < batch.size(); i += kPieces) {
           data_.load(batch[i], s);
@@ -294,11 +324,12 @@ class Batches {
 
 }  // namespace
 
-BlockGain learn_block(const GraphPart& part, std::vector<LayerWeights>& layers, const BlockData& data,
-                      const BlockOptions& options, ThreadPool& pool) {
+BlockGain learn_block(const GraphPart& part, std::vector<LayerWeights>& layers,
+                      std::vector<GridChange>& grids, const BlockData& data, const BlockOptions& options,
+                      ThreadPool& pool) {
   BlockGain gain;
   Learning learning(part, data, options, pool);
-  std::vector<LayerFloats> floats = exact_floats(layers);
+  PartVariables floats = exact_floats(layers, grids.size());
   const std::vector<double> before = learning.noise(data.held_back, floats);
   gain.before_db = gain.after_db = learning.decibels(before);
   const double start = learning.total(learning.noise(data.training, floats));
@@ -307,26 +338,40 @@ BlockGain learn_block(const GraphPart& part, std::vector<LayerWeights>& layers, 
   std::vector<Learned> learned;
   const std::vector<float> sizes = learning.input_sizes(layers.size(), floats);
   for (size_t l = 0; l < layers.size(); ++l) learned.emplace_back(layers[l], deviations(layers[l], sizes[l]));
-  std::vector<std::vector<LayerFloats>> pieces(kPieces, floats);
+  std::vector<LearnedGrid> moved;
+  for (const GridChange& grid : grids) moved.emplace_back(grid.zero_point);
+  const auto write = [&] {
+    for (size_t l = 0; l < layers.size(); ++l) learned[l].write(floats.layers[l], pool);
+    for (size_t i = 0; i < grids.size(); ++i) floats.grids[i] = moved[i].floats();
+  };
+  std::vector<PartVariables> pieces(kPieces, floats);
   Batches batches(data.training);
   for (int t = 1; t <= options.iterations; ++t) {
-    for (size_t l = 0; l < layers.size(); ++l) learned[l].write(floats[l], pool);
+    write();
     learning.differentiate(batches.take(options.batch), floats, pieces);
     const double fade = 0.5 * (1 + std::cos(kPi * t / options.iterations));
     const double adam =
         fade * std::sqrt(1 - std::pow(double{kMemory}, t)) / (1 - std::pow(double{kMomentum}, t));
-    const Rates rates{static_cast<float>(options.rate * adam), static_cast<float>(options.step_rate * adam),
-                      static_cast<float>(options.bias_rate * adam)};
+    const auto rate = [&](double of) { return static_cast<float>(of * adam); };
+    const Rates rates{rate(options.rate), rate(options.step_rate), rate(options.bias_rate),
+                      rate(options.grid_rate), rate(options.zero_rate)};
     for (size_t l = 0; l < layers.size(); ++l) {
       std::vector<const LayerFloats*> of_layer;
-      for (const auto& piece : pieces) of_layer.push_back(&piece[l]);
+      for (const auto& piece : pieces) of_layer.push_back(&piece.layers[l]);
       learned[l].move(of_layer, rates, pool);
     }
+    for (size_t i = 0; i < grids.size(); ++i) {
+      std::vector<const GridFloats*> of_grid;
+      for (const auto& piece : pieces) of_grid.push_back(&piece.grids[i]);
+      moved[i].move(of_grid, rates);
+    }
   }
-  for (size_t l = 0; l < layers.size(); ++l) learned[l].write(floats[l], pool);
+  write();
   const std::vector<double> after = learning.noise(data.held_back, floats);
   gain.after_db = learning.decibels(after);
   for (size_t l = 0; l < layers.size(); ++l) gain.flipped += learned[l].finish(layers[l]);
+  for (size_t i = 0; i < grids.size(); ++i) moved[i].finish(grids[i]);
+  gain.grids = static_cast<int64_t>(grids.size());
   return gain;
 }
 

@@ -3,7 +3,8 @@
 //
 // A weight is exp(s) * step * (l + [p >= 1/2]): l and l + 1 are two neighbouring integers, of which one is
 // the weight that the block begins with (GPTQ's), the other lies towards the exact weight. Adam moves the
-// places p, the log factors s of the steps (one per output channel) and the biases against the sum over
+// places p, the log factors s of the steps (one per output channel), the biases, and of each grid that the
+// block's activations are rounded to the log factor of its scales and its zero-point against the sum over
 // outputs of |y^ - y|^2 / |y|^2. Weights and activations are rounded as the engine will; gradients pass
 // through by the straight-through estimator. Sources: Li et al., "BRECQ: Pushing the Limit of Post-Training
 // Quantization by Block Reconstruction", ICLR 2021; Esser et al., "Learned Step Size Quantization", ICLR
@@ -29,6 +30,10 @@ struct BlockOptions {
   double rate = 4e-3;       // of Adam, for p; all rates fall to zero along half a cosine
   double step_rate = 3e-3;  // for s
   double bias_rate = 3e-3;  // in deviations of the layer's sums
+  double grid_rate = 3e-3;  // of the log factors of activations' scales
+  double zero_rate = 0.1;   // of zero-points, in steps
+  bool grids = true;        // whether activations' scales are learned,
+  bool zero_points = true;  // and zero-points: of values on both sides of zero, where the target has any
 };
 
 // Where a block's data come from; both are called by several threads at once.
@@ -45,11 +50,20 @@ struct BlockGain {
   // with, and of the learned ones. Mean over the outputs.
   double before_db = 0, after_db = 0;
   int64_t flipped = 0;  // weights that are rounded otherwise than before
+  int64_t grids = 0;    // of activations, learned with them
 };
 
-// `layers` are those of the part in their order, with the biases that they have now; integers, steps and
-// biases become the learned ones. The same for any number of threads.
-BlockGain learn_block(const GraphPart& part, std::vector<LayerWeights>& layers, const BlockData& data,
-                      const BlockOptions& options, ThreadPool& pool);
+// What was learned of a grid; with `zero_point` its zero-point may move.
+struct GridChange {
+  bool zero_point = false;
+  float factor = 1;
+  int shift = 0;
+};
+
+// `layers` and `grids` are those of the part in their order, with the biases that they have now; integers,
+// steps, biases and grids become the learned ones. The same for any number of threads.
+BlockGain learn_block(const GraphPart& part, std::vector<LayerWeights>& layers,
+                      std::vector<GridChange>& grids, const BlockData& data, const BlockOptions& options,
+                      ThreadPool& pool);
 
 }  // namespace octet

@@ -1,8 +1,11 @@
 #include "correct/blocks.h"
 
 #include <algorithm>
+#include <map>
 #include <memory>
+#include <set>
 
+#include "correct/learned_grids.h"
 #include "correct/shape_groups.h"
 #include "correct/side_by_side.h"
 
@@ -18,6 +21,7 @@ struct Block {
   int32_t first = 0, last = 0;
   std::unique_ptr<GraphPart> part;  // null: nothing is learned
   std::vector<LayerWeights> weights;
+  std::vector<ActivationGrid> grids;
   std::vector<ValueId> targets;  // of the float graph, by output of the part; kNoId: none of that shape
 };
 
@@ -53,8 +57,10 @@ std::vector<float> bias_of(const Graph& g, NodeId twin, const LayerWeights& laye
 
 class Cutter {
  public:
-  Cutter(const Graph& reference, const Graph& quantized)
-      : reference_(reference), quantized_(quantized), fine_(cut(reference, quantized)) {}
+  Cutter(const Graph& reference, const Graph& quantized, bool grids)
+      : reference_(reference), quantized_(quantized), fine_(cut(reference, quantized)) {
+    if (grids) grids_ = activation_grids(quantized);
+  }
 
   const PairedSegments& fine() const { return fine_; }
 
@@ -90,19 +96,8 @@ class Cutter {
     return join(reference_, quantized_, fine_, joined, demands);
   }
 
- private:
-  // Layer i begins segment i + 1.
-  bool ends(int32_t first, int32_t last) const {
-    if (last - first + 1 >= kMostLayers) return true;
-    if (last - first + 1 < kFewestLayers) return false;
-    const CutGraph& side = fine_.sides[1];
-    int wide = 0;
-    for (int32_t s = 0; s <= last + 1; ++s)
-      for (const ValueId v : side.borders(s).outputs) wide += side.last_use(v) > last + 1;
-    return wide <= 1;
-  }
-
-  // Up to the first layer that gradients do not reach; without a part where that is `first` itself.
+  // As the quantized graph is now. Up to the first layer that gradients do not reach; without a part where
+  // that is `first` itself.
   Block make(int32_t first, int32_t last) const {
     Block block;
     block.first = first;
@@ -122,7 +117,12 @@ class Cutter {
     }
     block.last = std::max(first, last);
     while (!layers.empty()) {
-      auto part = std::make_unique<GraphPart>(quantized_, nodes(first, block.last), layers);
+      const std::vector<NodeId> members = nodes(first, block.last);
+      block.grids = grids_within(members);
+      std::map<NodeId, size_t> grid_of;
+      for (size_t i = 0; i < block.grids.size(); ++i)
+        for (const NodeId id : block.grids[i].quantize) grid_of[id] = i;
+      auto part = std::make_unique<GraphPart>(quantized_, members, layers, grid_of);
       size_t reached = 0;
       while (reached < layers.size() && part->has_layer(reached)) ++reached;
       if (reached == layers.size()) {
@@ -143,6 +143,29 @@ class Cutter {
     return block;
   }
 
+ private:
+  // Layer i begins segment i + 1.
+  bool ends(int32_t first, int32_t last) const {
+    if (last - first + 1 >= kMostLayers) return true;
+    if (last - first + 1 < kFewestLayers) return false;
+    const CutGraph& side = fine_.sides[1];
+    int wide = 0;
+    for (int32_t s = 0; s <= last + 1; ++s)
+      for (const ValueId v : side.borders(s).outputs) wide += side.last_use(v) > last + 1;
+    return wide <= 1;
+  }
+
+  // Grids of what is made within the block alone.
+  std::vector<ActivationGrid> grids_within(const std::vector<NodeId>& members) const {
+    const std::set<NodeId> inside(members.begin(), members.end());
+    std::vector<ActivationGrid> found;
+    for (const ActivationGrid& grid : grids_)
+      if (std::all_of(grid.quantize.begin(), grid.quantize.end(),
+                      [&](NodeId id) { return inside.count(id) > 0; }))
+        found.push_back(grid);
+    return found;
+  }
+
   std::vector<NodeId> nodes(int32_t first, int32_t last) const {
     std::vector<NodeId> found;
     for (const NodeId id : quantized_.sorted()) {
@@ -154,6 +177,7 @@ class Cutter {
 
   const Graph &reference_, &quantized_;
   const PairedSegments fine_;
+  std::vector<ActivationGrid> grids_;
 };
 
 // Real values of what a part reads.
@@ -180,11 +204,22 @@ void load_inputs(const GraphPart& part, const SideBySide& networks, int64_t samp
   }
 }
 
-void write_block(Graph& g, const Block& block, const PairedSegments& segments, const Graph& named) {
+// The same nodes in another graph, by their names.
+ActivationGrid in_graph(const Graph& g, const ActivationGrid& grid, const Graph& named) {
+  ActivationGrid other = grid;
+  for (auto* nodes : {&other.quantize, &other.dequantize})
+    for (NodeId& id : *nodes) id = *g.find_node(named.node(id).name);
+  return other;
+}
+
+void write_block(Graph& g, const Block& block, const std::vector<GridChange>& changes,
+                 const PairedSegments& segments, const Graph& named) {
   for (size_t i = 0; i < block.weights.size(); ++i) {
     const NodeId twin = segments.layers[static_cast<size_t>(block.first) + i].quantized;
     write_layer(g, *g.find_node(named.node(twin).name), block.weights[i]);
   }
+  for (size_t i = 0; i < changes.size(); ++i)
+    move_grid(g, in_graph(g, block.grids[i], named), changes[i].factor, changes[i].shift);
 }
 
 }  // namespace
@@ -207,7 +242,7 @@ BlockReport reconstruct_blocks(Graph& quantized, const Graph& reference,
 
   const Graph floats = with_shapes(reference, group.shapes);
   Graph integers = with_shapes(quantized, group.shapes);
-  const Cutter cutter(floats, integers);
+  const Cutter cutter(floats, integers, options.grids);
   std::vector<Block> blocks = cutter.blocks();
   SideBySide networks(floats, integers, reference_engine, data, group.samples,
                       std::min(limits.memory_bytes, memory_limit() / kStoreShare), pool,
@@ -219,7 +254,9 @@ BlockReport reconstruct_blocks(Graph& quantized, const Graph& reference,
   progress.start(runner.label, static_cast<int64_t>(blocks.size()), "blocks");
   networks.run(0);
   for (size_t b = 0; b < blocks.size(); ++b) {
-    Block& block = blocks[b];
+    // Grids and weights that the blocks before have changed.
+    Block block = learns(blocks[b]) ? cutter.make(blocks[b].first, blocks[b].last) : Block();
+    blocks[b] = {};
     const auto segment = static_cast<int32_t>(b) + 1;
     networks.run(Side::kFloat, segment);
     if (learns(block)) {
@@ -233,11 +270,14 @@ BlockReport reconstruct_blocks(Graph& quantized, const Graph& reference,
       for (size_t i = 0; i < block.weights.size(); ++i)
         done.layers.push_back(
             integers.node(networks.segments().layers[static_cast<size_t>(block.first) + i].quantized).name);
-      done.gain = learn_block(*block.part, block.weights, samples, options, pool);
+      std::vector<GridChange> changes;
+      for (const ActivationGrid& grid : block.grids)
+        changes.push_back({options.zero_points && grid.signed_values});
+      done.gain = learn_block(*block.part, block.weights, changes, samples, options, pool);
       done.kept = done.gain.after_db > done.gain.before_db;
       if (done.kept) {
-        write_block(integers, block, networks.segments(), integers);
-        write_block(quantized, block, networks.segments(), integers);
+        write_block(quantized, block, changes, networks.segments(), integers);
+        write_block(integers, block, changes, networks.segments(), integers);
       }
       report.blocks.push_back(std::move(done));
     }

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "correct/learned_grids.h"
 #include "correct/side_by_side.h"
 #include "correct/test_networks.h"
 
@@ -138,7 +139,8 @@ TEST(Blocks, LearnWhatAPlainImplementationDoes) {
     learn_plainly(expected, inputs, outputs, options);
     std::vector<LayerWeights> learned{layer};
     ThreadPool pool(2);
-    const BlockGain gain = learn_block(part, learned, data, options, pool);
+    std::vector<GridChange> no_grids;
+    const BlockGain gain = learn_block(part, learned, no_grids, data, options, pool);
     flipped += gain.flipped;
     gained += gain.after_db - gain.before_db;
     EXPECT_EQ(learned[0].rounded, expected.rounded);
@@ -165,6 +167,32 @@ TEST(Blocks, MakeOtherSamplesBetterToo) {
   EXPECT_EQ(report.blocks[0].layers.size(), 3u);
   EXPECT_TRUE(report.blocks[0].kept);
   EXPECT_LT(testing::noise(p, fresh), 0.9 * before) << "seed " << seed;
+}
+
+// Grids twice as wide as they need be become narrower.
+TEST(Blocks, LearnTheScalesOfActivations) {
+  const uint32_t seed = testing::test_seed();
+  Random random(seed);
+  const Graph graph = testing::coarse_network(random);
+  const FixedData data = testing::data_for(graph, random, 40, -1, 1),
+                  fresh = testing::data_for(graph, random, 24, -1, 1);
+  Prepared wide = testing::prepare(random, data, graph);
+  for (const ActivationGrid& grid : activation_grids(wide.quantized))
+    if (wide.quantized.node(grid.quantize[0]).name != "x_QuantizeLinear")
+      move_grid(wide.quantized, grid, 4, 0);
+  const Engine engine(build_engine(graph));
+  double lost[2];
+  for (const bool grids : {false, true}) {
+    Prepared p = wide;
+    BlockOptions options;
+    options.grids = grids;
+    options.grid_rate = 0.02;
+    const BlockReport report = reconstruct_blocks(p.quantized, graph, engine, data, options, {}, {2});
+    ASSERT_EQ(report.blocks.size(), 1u);
+    EXPECT_EQ(report.blocks[0].gain.grids, grids ? 2 : 0);
+    lost[grids] = testing::noise(p, fresh);
+  }
+  EXPECT_LT(lost[1], 0.8 * lost[0]) << "seed " << seed;
 }
 
 TEST(Blocks, DoNotDependOnThreadsOrMemory) {

@@ -15,22 +15,21 @@ class RowsOp : public PartOp {
   RowsOp(const LayerGeometry& g, size_t layer, size_t x, size_t y)
       : rows_(g.positions()), in_(g.in_channels), out_(g.out_channels), layer_(layer), x_(x), y_(y) {}
 
-  void forward(PartSlots& s, const std::vector<LayerFloats>& layers) const override {
+  void forward(PartSlots& s, const PartVariables& at) const override {
     float* y = s.values[y_].data();
-    sgemm(rows_, out_, in_, {s.values[x_].data(), in_}, {layers[layer_].weights.data(), in_, true}, 0, y,
+    sgemm(rows_, out_, in_, {s.values[x_].data(), in_}, {at.layers[layer_].weights.data(), in_, true}, 0, y,
           out_);
     for (int64_t r = 0; r < rows_; ++r)
-      for (int64_t o = 0; o < out_; ++o) y[r * out_ + o] += layers[layer_].bias[o];
+      for (int64_t o = 0; o < out_; ++o) y[r * out_ + o] += at.layers[layer_].bias[o];
   }
-  void backward(PartSlots& s, const std::vector<LayerFloats>& layers,
-                std::vector<LayerFloats>& gradients) const override {
+  void backward(PartSlots& s, const PartVariables& at, PartVariables& gradients) const override {
     const float* dy = s.gradients[y_].data();
-    LayerFloats& d = gradients[layer_];
+    LayerFloats& d = gradients.layers[layer_];
     sgemm(out_, in_, rows_, {dy, out_, true}, {s.values[x_].data(), in_}, 1, d.weights.data(), in_);
     for (int64_t r = 0; r < rows_; ++r)
       for (int64_t o = 0; o < out_; ++o) d.bias[o] += dy[r * out_ + o];
     if (!s.gradients[x_].empty())
-      sgemm(rows_, in_, out_, {dy, out_}, {layers[layer_].weights.data(), in_}, 1, s.gradients[x_].data(),
+      sgemm(rows_, in_, out_, {dy, out_}, {at.layers[layer_].weights.data(), in_}, 1, s.gradients[x_].data(),
             in_);
   }
 
@@ -44,8 +43,8 @@ class ConvOp : public PartOp {
   ConvOp(const LayerGeometry& g, int64_t in_height, int64_t in_width, size_t layer, size_t x, size_t y)
       : g_(g), height_(in_height), width_(in_width), layer_(layer), x_(x), y_(y) {}
 
-  void forward(PartSlots& s, const std::vector<LayerFloats>& layers) const override {
-    const LayerFloats& w = layers[layer_];
+  void forward(PartSlots& s, const PartVariables& at) const override {
+    const LayerFloats& w = at.layers[layer_];
     for_groups([&](int64_t first, const Places& p) {
       const float* x = &s.values[x_][p.x];
       float* y = &s.values[y_][p.y];
@@ -60,10 +59,9 @@ class ConvOp : public PartOp {
     });
   }
 
-  void backward(PartSlots& s, const std::vector<LayerFloats>& layers,
-                std::vector<LayerFloats>& gradients) const override {
-    const LayerFloats& w = layers[layer_];
-    LayerFloats& d = gradients[layer_];
+  void backward(PartSlots& s, const PartVariables& at, PartVariables& gradients) const override {
+    const LayerFloats& w = at.layers[layer_];
+    LayerFloats& d = gradients.layers[layer_];
     const bool input = !s.gradients[x_].empty();
     for_groups([&](int64_t first, const Places& p) {
       const float *x = &s.values[x_][p.x], *dy = &s.gradients[y_][p.y];

@@ -35,7 +35,7 @@ class ActivationOp : public PartOp {
   ActivationOp(const ActivationSpec& spec, size_t x, size_t y, size_t kept)
       : spec_(spec), x_(x), y_(y), kept_(kept) {}
 
-  void forward(PartSlots& s, const std::vector<LayerFloats>&) const override {
+  void forward(PartSlots& s, const PartVariables&) const override {
     std::vector<float>& slope = s.kept[kept_];
     slope.resize(s.values[x_].size());
     const float alpha = spec_.alpha, beta = spec_.beta;
@@ -88,7 +88,7 @@ class ActivationOp : public PartOp {
         return fill([](float x, float& y, float& d) { y = 2 * sigmoid_of(2 * x) - 1, d = 1 - y * y; });
     }
   }
-  void backward(PartSlots& s, const std::vector<LayerFloats>&, std::vector<LayerFloats>&) const override {
+  void backward(PartSlots& s, const PartVariables&, PartVariables&) const override {
     if (s.gradients[x_].empty()) return;
     const float *dy = s.gradients[y_].data(), *d = s.kept[kept_].data();
     float* dx = s.gradients[x_].data();
@@ -103,45 +103,67 @@ class ActivationOp : public PartOp {
 
 class RoundOp : public PartOp {
  public:
-  RoundOp(const QuantParams& params, int64_t channels, int64_t inner, size_t x, size_t y)
-      : params_(params), channels_(channels), inner_(inner), x_(x), y_(y) {}
+  RoundOp(const QuantParams& params, int64_t channels, int64_t inner, size_t grid, size_t x, size_t y)
+      : params_(params), channels_(channels), inner_(inner), grid_(grid), x_(x), y_(y) {}
 
-  void forward(PartSlots& s, const std::vector<LayerFloats>&) const override {
-    for_rows(s, [&](int64_t at, int64_t count, float scale, float low, float high) {
-      constexpr float kMagic = 12582912.0f;
-      const float* x = &s.values[x_][at];
-      float* y = &s.values[y_][at];
+  void forward(PartSlots& s, const PartVariables& at) const override {
+    for_rows(s, at, [&](int64_t first, int64_t count, float scale, float low, float high) {
+      const float* x = &s.values[x_][first];
+      float* y = &s.values[y_][first];
       const float per = 1 / scale;
       for (int64_t i = 0; i < count; ++i)
         y[i] = ((std::min(std::max(x[i] * per, low), high) + kMagic) - kMagic) * scale;
     });
   }
-  void backward(PartSlots& s, const std::vector<LayerFloats>&, std::vector<LayerFloats>&) const override {
-    if (s.gradients[x_].empty()) return;
-    for_rows(s, [&](int64_t at, int64_t count, float scale, float low, float high) {
-      const float *x = &s.values[x_][at], *dy = &s.gradients[y_][at];
-      float* dx = &s.gradients[x_][at];
+  void backward(PartSlots& s, const PartVariables& at, PartVariables& gradients) const override {
+    const bool passes = !s.gradients[x_].empty(), learns = grid_ != kNoGrid;
+    double of_factor = 0, of_shift = 0;
+    for_rows(s, at, [&](int64_t first, int64_t count, float scale, float low, float high) {
+      const float *x = &s.values[x_][first], *dy = &s.gradients[y_][first];
       const float from = (low - 0.5f) * scale, to = (high + 0.5f) * scale;
-      for (int64_t i = 0; i < count; ++i) dx[i] += x[i] >= from && x[i] <= to ? dy[i] : 0.0f;
+      if (passes) {
+        float* dx = &s.gradients[x_][first];
+        for (int64_t i = 0; i < count; ++i) dx[i] += x[i] >= from && x[i] <= to ? dy[i] : 0.0f;
+      }
+      if (!learns) return;
+      // In steps: what a larger step and another zero-point do to y.
+      const float per = 1 / scale;
+      float steps = 0, clipped = 0;
+      for (int64_t i = 0; i < count; ++i) {
+        const bool within = x[i] >= from && x[i] <= to;
+        const float u = x[i] * per, end = std::min(std::max(u, low), high);
+        steps += dy[i] * (within ? ((end + kMagic) - kMagic) - u : end);
+        clipped += within ? 0.0f : dy[i];
+      }
+      of_factor += static_cast<double>(steps) * scale;
+      of_shift -= static_cast<double>(clipped) * scale;
     });
+    if (!learns) return;
+    gradients.grids[grid_].factor += static_cast<float>(of_factor / at.grids[grid_].factor);
+    gradients.grids[grid_].shift += static_cast<float>(of_shift);
   }
 
  private:
+  static constexpr float kMagic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
+
   // The limits in steps from zero.
   template <typename Body>
-  void for_rows(const PartSlots& s, const Body& body) const {
+  void for_rows(const PartSlots& s, const PartVariables& at, const Body& body) const {
     const IntLimits limits = int_limits(params_.dtype);
+    const GridFloats grid = grid_ == kNoGrid ? GridFloats{} : at.grids[grid_];
     const auto size = static_cast<int64_t>(s.values[x_].size());
-    for (int64_t at = 0, row = 0; at < size; at += inner_, ++row) {
+    for (int64_t first = 0, row = 0; first < size; first += inner_, ++row) {
       const auto c = static_cast<size_t>(params_.scale.size() == 1 ? 0 : row % channels_);
-      const auto zero = static_cast<float>(params_.zero_point[c]);
-      body(at, inner_, params_.scale[c], static_cast<float>(limits.low) - zero,
+      const auto zero = static_cast<float>(
+          std::clamp(static_cast<double>(params_.zero_point[c]) + std::nearbyint(grid.shift),
+                     static_cast<double>(limits.low), static_cast<double>(limits.high)));
+      body(first, inner_, params_.scale[c] * grid.factor, static_cast<float>(limits.low) - zero,
            static_cast<float>(limits.high) - zero);
     }
   }
   const QuantParams params_;
   const int64_t channels_, inner_;
-  const size_t x_, y_;
+  const size_t grid_, x_, y_;
 };
 
 // Which element of an operand stands at each element of the result; empty where they are the same.
@@ -177,7 +199,7 @@ class PairOp : public PartOp {
       : sides_{std::move(a), std::move(b)}, y_(y), product_(product) {
     for (int i = 0; i < 2; ++i) places_[i] = broadcast(sides_[i].shape, shape);
   }
-  void forward(PartSlots& s, const std::vector<LayerFloats>&) const override {
+  void forward(PartSlots& s, const PartVariables&) const override {
     const float *a = values(s, 0), *b = values(s, 1);
     std::vector<float>& y = s.values[y_];
     const auto n = static_cast<int64_t>(y.size());
@@ -190,7 +212,7 @@ class PairOp : public PartOp {
       y[i] = product_ ? left * right : left + right;
     }
   }
-  void backward(PartSlots& s, const std::vector<LayerFloats>&, std::vector<LayerFloats>&) const override {
+  void backward(PartSlots& s, const PartVariables&, PartVariables&) const override {
     const std::vector<float>& dy = s.gradients[y_];
     const auto n = static_cast<int64_t>(dy.size());
     for (int side = 0; side < 2; ++side) {
@@ -217,12 +239,12 @@ class PairOp : public PartOp {
 class GatherOp : public PartOp {
  public:
   GatherOp(std::vector<int32_t> from, size_t x, size_t y) : from_(std::move(from)), x_(x), y_(y) {}
-  void forward(PartSlots& s, const std::vector<LayerFloats>&) const override {
+  void forward(PartSlots& s, const PartVariables&) const override {
     std::vector<float>& y = s.values[y_];
     if (from_.empty()) y = s.values[x_];
     for (size_t i = 0; i < from_.size(); ++i) y[i] = s.values[x_][from_[i]];
   }
-  void backward(PartSlots& s, const std::vector<LayerFloats>&, std::vector<LayerFloats>&) const override {
+  void backward(PartSlots& s, const PartVariables&, PartVariables&) const override {
     std::vector<float>& dx = s.gradients[x_];
     const std::vector<float>& dy = s.gradients[y_];
     if (dx.empty()) return;
@@ -238,12 +260,12 @@ class ConcatOp : public PartOp {
  public:
   ConcatOp(std::vector<size_t> x, std::vector<int64_t> sizes, int64_t outer, size_t y)
       : x_(std::move(x)), sizes_(std::move(sizes)), outer_(outer), y_(y) {}
-  void forward(PartSlots& s, const std::vector<LayerFloats>&) const override {
+  void forward(PartSlots& s, const PartVariables&) const override {
     for_parts([&](size_t part, int64_t from, int64_t to) {
       std::copy_n(s.values[x_[part]].begin() + from, sizes_[part], s.values[y_].begin() + to);
     });
   }
-  void backward(PartSlots& s, const std::vector<LayerFloats>&, std::vector<LayerFloats>&) const override {
+  void backward(PartSlots& s, const PartVariables&, PartVariables&) const override {
     for_parts([&](size_t part, int64_t from, int64_t to) {
       std::vector<float>& dx = s.gradients[x_[part]];
       if (dx.empty()) return;
@@ -267,7 +289,7 @@ class ConcatOp : public PartOp {
 class PoolOp : public PartOp {
  public:
   PoolOp(PoolGeometry geometry, size_t x, size_t y) : g_(std::move(geometry)), x_(x), y_(y) {}
-  void forward(PartSlots& s, const std::vector<LayerFloats>&) const override {
+  void forward(PartSlots& s, const PartVariables&) const override {
     const float* x = s.values[x_].data();
     float* y = s.values[y_].data();
     for_windows([&](int64_t out, int64_t plane, const Window& w) {
@@ -281,7 +303,7 @@ class PoolOp : public PartOp {
       y[out] = sum / static_cast<float>(w.count);
     });
   }
-  void backward(PartSlots& s, const std::vector<LayerFloats>&, std::vector<LayerFloats>&) const override {
+  void backward(PartSlots& s, const PartVariables&, PartVariables&) const override {
     if (s.gradients[x_].empty()) return;
     const float *x = s.values[x_].data(), *dy = s.gradients[y_].data();
     float* dx = s.gradients[x_].data();
@@ -332,9 +354,9 @@ class PoolOp : public PartOp {
 std::unique_ptr<PartOp> make_activation_op(const ActivationSpec& spec, size_t x, size_t y, size_t kept) {
   return std::make_unique<ActivationOp>(spec, x, y, kept);
 }
-std::unique_ptr<PartOp> make_round_op(const QuantParams& params, int64_t channels, int64_t inner, size_t x,
-                                      size_t y) {
-  return std::make_unique<RoundOp>(params, channels, inner, x, y);
+std::unique_ptr<PartOp> make_round_op(const QuantParams& params, int64_t channels, int64_t inner, size_t grid,
+                                      size_t x, size_t y) {
+  return std::make_unique<RoundOp>(params, channels, inner, grid, x, y);
 }
 std::unique_ptr<PartOp> make_sum_op(Operand a, Operand b, const Shape& shape, size_t y) {
   return std::make_unique<PairOp>(std::move(a), std::move(b), shape, y, false);

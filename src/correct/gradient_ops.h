@@ -17,6 +17,17 @@ struct LayerFloats {
   std::vector<float> weights, bias;
 };
 
+// What is learned of an 8-bit grid: its scales times `factor`, its zero-point plus `shift`, rounded.
+struct GridFloats {
+  float factor = 1, shift = 0;
+};
+
+// What a part is a function of, or the gradients of a loss with respect to that.
+struct PartVariables {
+  std::vector<LayerFloats> layers;
+  std::vector<GridFloats> grids;
+};
+
 // What one run of a part holds, by slot: a value, and the gradient of the loss with respect to it (empty
 // where nobody asks for it). `kept` is by operator.
 struct PartSlots {
@@ -28,10 +39,9 @@ struct PartSlots {
 class PartOp {
  public:
   virtual ~PartOp() = default;
-  virtual void forward(PartSlots& s, const std::vector<LayerFloats>& layers) const = 0;
+  virtual void forward(PartSlots& s, const PartVariables& at) const = 0;
   // Adds to the gradients of the inputs, and of the layers.
-  virtual void backward(PartSlots& s, const std::vector<LayerFloats>& layers,
-                        std::vector<LayerFloats>& gradients) const = 0;
+  virtual void backward(PartSlots& s, const PartVariables& at, PartVariables& gradients) const = 0;
 };
 
 // The factories take slots: `x` (and others) what is read, `y` what is made, `kept` where the operator may
@@ -42,9 +52,15 @@ std::unique_ptr<PartOp> make_layer_op(const LayerGeometry& geometry, int64_t in_
                                       size_t layer, size_t x, size_t y);
 std::unique_ptr<PartOp> make_activation_op(const ActivationSpec& spec, size_t x, size_t y, size_t kept);
 // Rounds to the grid; the gradient passes where nothing is clipped (the straight-through estimator). Channels
-// are the indices of an axis with `inner` elements behind it.
-std::unique_ptr<PartOp> make_round_op(const QuantParams& params, int64_t channels, int64_t inner, size_t x,
-                                      size_t y);
+// are the indices of an axis with `inner` elements behind it. `grid` is the index of the variables that the
+// grid has, or kNoGrid. With y = s (clip(round(x / s) + z) - z) they have the gradients
+//   dy/ds = round(x / s) - x / s within the grid, its end minus z where y is clipped;
+//   dy/dz = 0 within the grid, -s where y is clipped.
+// Sources: Esser et al., "Learned Step Size Quantization", ICLR 2020; Bhalgat et al., "LSQ+: Improving
+// Low-Bit Quantization through Learnable Offsets and Better Initialization", CVPR Workshops 2020.
+constexpr size_t kNoGrid = static_cast<size_t>(-1);
+std::unique_ptr<PartOp> make_round_op(const QuantParams& params, int64_t channels, int64_t inner, size_t grid,
+                                      size_t x, size_t y);
 // a + b or a * b with broadcasting to `shape`. An operand may be a constant instead of a slot.
 struct Operand {
   size_t slot = 0;

@@ -20,7 +20,7 @@ int64_t count_of(const Shape& shape) {
 struct GraphPart::Builder {
   GraphPart& part;
   const Graph& g;
-  std::map<NodeId, size_t> layer_of, bias_of;
+  std::map<NodeId, size_t> layer_of, bias_of, grid_of;
   std::set<NodeId> asked;
   std::map<ValueId, size_t> slot_of;  // by value, with 8-bit and real values under the same slot
   size_t kept = 0;
@@ -137,7 +137,7 @@ struct GraphPart::Builder {
     if (node.is("Transpose")) from = transposition(node);
     const auto x = input_slot(node.inputs[0]);
     if (!x) return false;
-    const size_t out = made(y, weighted || part.varies_[*x]);
+    const size_t out = made(y, weighted || part.varies_[*x] || grid_of.count(id) > 0);
     if (weighted) {
       const LayerGeometry geometry = geometry_of(g, id);
       const Shape in = shape(node.inputs[0]);
@@ -150,7 +150,9 @@ struct GraphPart::Builder {
     } else if (pool) {
       part.ops_.push_back(make_pool_op(window, *x, out));
     } else if (node.is("QuantizeLinear")) {
-      part.ops_.push_back(make_round_op(params, channels, inner, *x, out));
+      const auto found = grid_of.find(id);
+      const size_t grid = found == grid_of.end() ? kNoGrid : found->second;
+      part.ops_.push_back(make_round_op(params, channels, inner, grid, *x, out));
     } else if (node.is("Transpose")) {
       part.ops_.push_back(make_gather_op(std::move(from), *x, out));
     } else {
@@ -244,9 +246,10 @@ struct GraphPart::Builder {
   }
 };
 
-GraphPart::GraphPart(const Graph& graph, std::span<const NodeId> nodes, std::span<const PartLayer> layers)
+GraphPart::GraphPart(const Graph& graph, std::span<const NodeId> nodes, std::span<const PartLayer> layers,
+                     const std::map<NodeId, size_t>& grids)
     : has_layer_(layers.size(), false), layer_input_(layers.size(), 0) {
-  Builder builder{*this, graph, {}, {}, {nodes.begin(), nodes.end()}, {}, 0};
+  Builder builder{*this, graph, {}, {}, grids, {nodes.begin(), nodes.end()}, {}, 0};
   for (size_t i = 0; i < layers.size(); ++i) {
     builder.layer_of[layers[i].root] = i;
     if (layers[i].bias_add != kNoId) builder.bias_of[layers[i].bias_add] = i;
@@ -280,17 +283,16 @@ PartSlots GraphPart::slots() const {
   return s;
 }
 
-void GraphPart::forward(PartSlots& s, const std::vector<LayerFloats>& layers) const {
-  for (const auto& op : ops_) op->forward(s, layers);
+void GraphPart::forward(PartSlots& s, const PartVariables& at) const {
+  for (const auto& op : ops_) op->forward(s, at);
 }
 
 void GraphPart::clear_gradients(PartSlots& s) const {
   for (auto& gradient : s.gradients) std::fill(gradient.begin(), gradient.end(), 0.0f);
 }
 
-void GraphPart::backward(PartSlots& s, const std::vector<LayerFloats>& layers,
-                         std::vector<LayerFloats>& gradients) const {
-  for (size_t i = ops_.size(); i-- > 0;) ops_[i]->backward(s, layers, gradients);
+void GraphPart::backward(PartSlots& s, const PartVariables& at, PartVariables& gradients) const {
+  for (size_t i = ops_.size(); i-- > 0;) ops_[i]->backward(s, at, gradients);
 }
 
 }  // namespace octet

@@ -3,7 +3,8 @@
 // A node belongs to the part when gradient_ops.h has its operator and all that it reads is constant, made by
 // the part, or made outside of the nodes that the part was asked for. 8-bit values stand for the real values
 // that they are; rounding them lets gradients pass where nothing is clipped. Weights and biases are not the
-// graph's: the caller gives them, as real numbers.
+// graph's: the caller gives them, as real numbers; the grids of 8-bit values are the graph's, times and plus
+// what the caller gives.
 #pragma once
 
 #include <map>
@@ -24,8 +25,10 @@ struct PartLayer {
 // Threads: const.
 class GraphPart {
  public:
-  // `nodes` of a canonical graph whose shapes are known.
-  GraphPart(const Graph& graph, std::span<const NodeId> nodes, std::span<const PartLayer> layers);
+  // `nodes` of a canonical graph whose shapes are known. `grids` are QuantizeLinear nodes whose grids are
+  // variables, by their index.
+  GraphPart(const Graph& graph, std::span<const NodeId> nodes, std::span<const PartLayer> layers,
+            const std::map<NodeId, size_t>& grids = {});
 
   // Values of the graph that the part reads: float ones, or 8-bit ones of these parameters.
   struct Border {
@@ -48,10 +51,9 @@ class GraphPart {
 
   PartSlots slots() const;
   // Of the inputs that stand in their slots.
-  void forward(PartSlots& s, const std::vector<LayerFloats>& layers) const;
+  void forward(PartSlots& s, const PartVariables& at) const;
   // From the gradients in the outputs' slots; the caller clears all of them before. Adds to `gradients`.
-  void backward(PartSlots& s, const std::vector<LayerFloats>& layers,
-                std::vector<LayerFloats>& gradients) const;
+  void backward(PartSlots& s, const PartVariables& at, PartVariables& gradients) const;
   // Writes zeros.
   void clear_gradients(PartSlots& s) const;
 

@@ -7,6 +7,16 @@
 #include "passes/quantize.h"
 
 namespace octet {
+
+void set_constant(Graph& g, NodeId id, size_t index, Tensor tensor) {
+  const ValueId v = g.node(id).inputs[index];
+  if (g.consumers(v).size() == 1 && !g.is_output(v)) {
+    g.value(v).dtype = tensor.dtype();
+    g.value(v).constant = std::move(tensor);
+  } else
+    g.set_input(id, index, g.add_constant(g.value(v).name + "_corrected", std::move(tensor)));
+}
+
 namespace {
 
 constexpr double kLargestBias = 1 << 30;  // in steps; the other half of int32 is for the products
@@ -52,16 +62,6 @@ bool read_divisor(const Tensor& divisor, const Shape& weights, int input_axis, s
   for (size_t d = 2; d < weights.size(); ++d) taps *= weights[d];
   for (float v : divisor.as<float>()) out.insert(out.end(), taps, v);
   return true;
-}
-
-// A constant that node `id` reads: changed in place when nobody else reads it.
-void set_constant(Graph& g, NodeId id, size_t index, Tensor tensor) {
-  const ValueId v = g.node(id).inputs[index];
-  if (g.consumers(v).size() == 1 && !g.is_output(v)) {
-    g.value(v).dtype = tensor.dtype();
-    g.value(v).constant = std::move(tensor);
-  } else
-    g.set_input(id, index, g.add_constant(g.value(v).name + "_corrected", std::move(tensor)));
 }
 
 void write_bias(Graph& g, NodeId twin, const std::vector<float>& bias, const std::vector<double>& factor) {

@@ -31,6 +31,9 @@ std::optional<LayerWeights> read_layer(const Graph& reference, const NodeGroup& 
 // Writes integers, steps and bias (not the form) into the quantized graph.
 void write_layer(Graph& quantized, NodeId twin, const LayerWeights& layer);
 
+// Changes a constant that node `id` reads: in place when nobody else reads it.
+void set_constant(Graph& graph, NodeId id, size_t index, Tensor tensor);
+
 // Gives every Conv and plain Gemm of `layers` a bias, so that there is one to correct.
 void add_zero_biases(Graph& graph, const std::vector<NodeId>& layers);
 

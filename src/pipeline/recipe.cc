@@ -130,9 +130,12 @@ RecipeResult follow(const RecipeSetup& setup, const CalibrationTable& found, con
     result.sequential = correct_sequentially(result.graph, setup.model.graph, setup.engine, *data, sequential,
                                              setup.runner(label));
     for (const LayerCorrection& layer : result.sequential->layers) result.corrected += layer.bias;
-    if (recipe.blocks)
-      result.blocks = reconstruct_blocks(result.graph, setup.model.graph, setup.engine, *data, {}, sequential,
-                                         setup.runner(label + " blocks"));
+    if (recipe.blocks) {
+      BlockOptions blocks;
+      blocks.zero_points = !setup.quantization.options().target->symmetric;
+      result.blocks = reconstruct_blocks(result.graph, setup.model.graph, setup.engine, *data, blocks,
+                                         sequential, setup.runner(label + " blocks"));
+    }
   }
   if (setup.quantization.input_bytes) take_image_bytes(result.graph, *begun.image);
   return std::move(begun.result);
