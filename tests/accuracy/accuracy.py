@@ -17,13 +17,14 @@ import importlib.util
 import json
 import os
 import pathlib
+import platform
 import subprocess
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "onnxruntime"))
 
-from document import document, cells  # noqa: E402
+from document import cells, document, transformer_cells  # noqa: E402
 from transformers import TRANSFORMER_WAYS, measure_transformer, transformers  # noqa: E402
 from ways import WAYS  # noqa: E402
 
@@ -37,6 +38,14 @@ def base_name(name):
 
 def file_name(text):
     return "".join(c if c.isalnum() or c in ".-" else "_" for c in text)
+
+
+def machine():
+    """The CPU's name and how many there are."""
+    info = pathlib.Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    return f"{name}, {os.cpu_count()} CPUs"
 
 
 def divergence(outputs, reference, floor=1 / 512):
@@ -162,12 +171,12 @@ def quantize(models, name, way, out, log):
 def row(models, name, way, old=None):
     """One entry of results.json; `way` None is the float model. With `old` the model that the way made then is measured again."""
     arguments = models.arguments
-    entry = {"calibration": arguments.calibration, "load": os.getloadavg()[0], "runs_in": way.runs_in if way else "octet"}
+    entry = {"calibration": arguments.calibration, "machine": machine(), "runs_in": way.runs_in if way else "octet"}
     stem = file_name(f"{name}.{way.name if way else 'float'}")
     out = models.bench.work / f"{stem}.onnx"
     try:
         if old and "error" not in old and (out.exists() or not way):
-            entry |= {key: old[key] for key in ("calibration", "load", "seconds", "cpu_seconds", "peak_mb") if key in old}
+            entry |= {key: old[key] for key in ("calibration", "machine", "seconds", "cpu_seconds", "peak_mb") if key in old}
         elif way:
             entry |= quantize(models, name, way, out, out.with_suffix(".log"))
         entry |= models.accuracy(name, out if way else None, entry["runs_in"], stem)
@@ -213,7 +222,8 @@ def main():
             known = {"old": old} if again else {}
             make = measure_transformer if transformer else row
             rows[way or "float"] = make(models, name, WAYS[way] if way else None, **known)
-            print(f"{name}, {way or 'float'}:", *cells(rows[way or "float"]), flush=True)
+            shown = transformer_cells if transformer else cells
+            print(f"{name}, {way or 'float'}:", *shown(rows[way or "float"]), flush=True)
             kept.write_text(json.dumps(results, indent=1))
     arguments.out.write_text(document(results, [*NAMES, *transformers()]))
     failed = sum("error" in e for rows in results.values() for e in rows.values())

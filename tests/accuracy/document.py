@@ -1,8 +1,7 @@
 """Results of accuracy.py as Markdown."""
 
+import collections
 import datetime
-import os
-import platform
 
 from ways import OURS, PEERS
 
@@ -15,9 +14,9 @@ probabilities in thousandths of a nat, those below 1/512 clipped (8-bit probabil
 detections (IoU above 0.5), *SQNR* signal to noise of each output against the float model. *runs in*: the engine that gave the
 outputs; each is compared with the float model in the same engine.
 *CPU s / 2* is the CPU time of the process that quantizes, divided by two cores (the seconds that it takes on two idle cores, a
-little less where it waits; on a machine with other work to do up to a fourth more), *peak MB* its memory; those of Python peers include the interpreter, and their images
-are preprocessed before. (Rows of the default, but for mobilenetv2's, and of best were made last; in older ones the peak is at least that of the
-measuring process, up to 1 GB.) Peers quantize weights per channel. One standard error of agreement is 0.5 points, of F1 1 to 2 points.
+little less where it waits; beside other work on the machine, or on the other half of its core, up to twice as much), *peak MB* its memory; those of
+Python peers include the interpreter, and their images are preprocessed before. Peers quantize weights per channel. One standard error of agreement is
+0.5 points, of F1 1 to 2 points.
 """.splitlines()
 
 
@@ -43,11 +42,15 @@ def vision(name, rows):
     return [f"## {name}", "", *table(("way", *COLUMNS), text)]
 
 
+def transformer_cells(entry):
+    if "error" in entry:
+        return ["", "", "", f"not run: {entry['error'].replace('|', '/')}", "", ""]
+    return [entry["runs_in"], f"{entry['cosine']:.5f}", f"{entry['least_cosine']:.5f}", f"{entry['sqnr_db']:.1f}",
+            f"{entry['cpu_seconds'] / 2:.1f}", f"{entry['peak_mb']:.0f}"]
+
+
 def transformer(name, rows):
-    text = [f"| {way} | {e.get('runs_in', '')} | " +
-            (f"| | not run: {e['error']} | |" if "error" in e else
-             f"{e['cosine']:.5f} | {e['least_cosine']:.5f} | {e['sqnr_db']:.1f} | {e['cpu_seconds'] / 2:.1f} | {e['peak_mb']:.0f} |")
-            for way, e in rows.items()]
+    text = [f"| {way} | " + " | ".join(transformer_cells(entry)) + " |" for way, entry in rows.items()]
     return [f"## {name}", "", *table(("way", "runs in", "cosine", "least", "SQNR, dB", "CPU s / 2", "peak MB"), text)]
 
 
@@ -60,6 +63,7 @@ def document(results, names):
     counts = {(e["calibration"], e["images"]) for rows in results.values() for e in rows.values() if "images" in e}
     for calibration, images in sorted(counts):
         text.append(f"{calibration} samples to calibrate, {images} to measure.")
-    text += ["Rows that are missing were not run.", "",
-             f"Made on {datetime.date.today()} with {platform.machine()}, {os.cpu_count()} CPUs.", ""]
+    machines = collections.Counter(e["machine"] for rows in results.values() for e in rows.values() if "machine" in e)
+    text += [f"{count} rows were made on {name}." for name, count in machines.most_common()]
+    text += ["Rows that are missing were not run.", "", f"Written on {datetime.date.today()}.", ""]
     return "\n".join(text)

@@ -39,13 +39,13 @@ def prepared(models, name):
 
 
 def measure_transformer(models, name, way):
-    from accuracy import file_name, measured
+    from accuracy import file_name, machine, measured
     try:
         import numpy as np
         model, calib, val = prepared(models, name)
         stem = file_name(f"{name}.{way.name}")
         out = models.bench.work / f"{stem}.onnx"
-        entry = {"runs_in": way.runs_in, "calibration": len(list(calib.iterdir())), "images": len(list(val.iterdir()))}
+        entry = {"machine": machine(), "runs_in": way.runs_in, "calibration": len(list(calib.iterdir())), "images": len(list(val.iterdir()))}
         entry |= measured([models.bench.octet, "quantize", model, "--data", calib, "-o", out, *way.words], out.with_suffix(".log"))
         found = outputs(models, out, val, stem)
         reference = outputs(models, model, val, file_name(f"{name}.float"))
