@@ -21,7 +21,6 @@ constexpr ConvTiles kTiles = {
     .max_blocks = 4, .pixels = {kPixels, kPixels, kPixels, kPixels}, .block_pixels = kPixels, .speed = 4};
 constexpr int64_t kDepth = 64;               // of K, for one instruction
 constexpr int64_t kTileBytes = 16 * kDepth;  // of weights
-constexpr int64_t kLeastK = 64;
 
 // As the hardware reads it.
 struct alignas(64) TileConfig {
@@ -233,8 +232,11 @@ void run_tile(const ConvCall& call, const ConvPlan& plan, const Group& group, in
   finish_tile(call, channels, target, sums, static_cast<int>(group.count), static_cast<int>(blocks));
 }
 
+// Vectors are faster for few pixels, and where what is gathered serves 16 channels alone.
 bool supports(const ConvShape& s) {
-  return s.groups == 1 && s.in_c * s.kernel_h * s.kernel_w >= kLeastK;
+  const int64_t taps = s.kernel_h * s.kernel_w;
+  return s.groups == 1 && s.in_c * taps >= kDepth && s.batch * s.out_h * s.out_w >= 16 &&
+         (taps == 1 || s.out_c > 16);
 }
 
 int64_t pieces(const ConvCall& call) {

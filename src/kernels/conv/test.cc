@@ -424,7 +424,13 @@ TEST(Conv, ChoosesWhatTheInstructionSetCanRun) {
   EXPECT_EQ(choose_conv(s, Isa::kAvx2).name, "avx2");
   EXPECT_EQ(choose_conv(s, Isa::kAvx512Vnni).name, "avx512vnni");
   EXPECT_EQ(choose_conv(s, Isa::kAmx).name, "avx512vnni") << "too few products for a tile";
-  EXPECT_EQ(choose_conv({.in_c = 64, .out_c = 8}, Isa::kAmx).name, "amx");
+  EXPECT_EQ(choose_conv({.in_c = 64, .out_c = 8}, Isa::kAmx).name, "avx512vnni") << "too few pixels";
+  ConvShape row{.in_w = 16, .in_c = 64, .out_w = 16, .out_c = 8};
+  EXPECT_EQ(choose_conv(row, Isa::kAmx).name, "amx");
+  row.kernel_w = 3;
+  EXPECT_EQ(choose_conv(row, Isa::kAmx).name, "avx512vnni") << "a gather for too few channels";
+  row.out_c = 17;
+  EXPECT_EQ(choose_conv(row, Isa::kAmx).name, "amx");
 }
 
 }  // namespace
