@@ -269,11 +269,15 @@ class Corrector {
       Candidate c{name, std::vector<int8_t>(weights.size()), grid};
       for (int64_t group = 0; group < g_.groups; ++group) {
         const std::vector<float> w = part(weights, group);
-        const WeightGrid steps = part_of(grid, group);
+        WeightGrid steps = part_of(grid, group);
+        const GptqOptions gptq{0.01, options_.act_order || four_bits()};
         auto q = learned ? round_adaptively(w, group_channels(), k(), h_[group], steps, {}, pool())
-                         : round_gptq(w, group_channels(), k(), h_[group], steps,
-                                      {0.01, options_.act_order || four_bits()}, pool());
+                 : four_bits()
+                     ? round_gptq_and_steps(w, group_channels(), k(), h_[group], steps, gptq, pool())
+                     : round_gptq(w, group_channels(), k(), h_[group], steps, gptq, pool());
         if (q.empty()) q = round_nearest(w, group_channels(), k(), steps);
+        if (static_cast<int64_t>(grid.step.size()) == g_.out_channels)
+          std::copy(steps.step.begin(), steps.step.end(), c.grid.step.begin() + group * group_channels());
         std::copy(q.begin(), q.end(), c.rounded.begin() + group * size);
       }
       candidates.push_back(std::move(c));

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <span>
 
 #include "correct/linear_algebra.h"
 #include "correct/vector_loops.h"
@@ -90,8 +91,13 @@ std::vector<float> refit_weights(const std::vector<float>& weights, int64_t chan
   return result;
 }
 
-std::vector<int8_t> round_gptq(const std::vector<float>& weights, int64_t channels, int64_t n,
-                               const std::vector<double>& h, const WeightGrid& grid,
+namespace {
+
+// Of the grid's steps; the first is tried where nothing is chosen, and wins ties.
+constexpr double kRatios[] = {1, 0.76, 0.84, 0.92, 1.08, 1.18, 1.3};
+
+std::vector<int8_t> solve_gptq(const std::vector<float>& weights, int64_t channels, int64_t n,
+                               const std::vector<double>& h, WeightGrid& grid, std::span<const double> ratios,
                                const GptqOptions& options, ThreadPool& pool) {
   const double mean = mean_diagonal(h, n);
   if (!(mean > 0)) return {};
@@ -114,26 +120,65 @@ std::vector<int8_t> round_gptq(const std::vector<float>& weights, int64_t channe
       for (int64_t j = 0; j < i; ++j)
         a[i * n + j] = l[(n - 1 - j) * n + (n - 1 - i)] / l[(n - 1 - i) * n + (n - 1 - i)];
   });
+  std::vector<double> pivots(n);  // A[i][i]^2
+  for (int64_t i = 0; i < n; ++i)
+    pivots[i] = l[(n - 1 - i) * n + (n - 1 - i)] * l[(n - 1 - i) * n + (n - 1 - i)];
   l = {};
   const loops::Loops& vector = loops::of(current_isa());
+  const WeightGrid given = grid;
   std::vector<int8_t> q(weights.size());
   pool.parallel_for((channels + kLanes - 1) / kLanes, 1, [&](int64_t begin, int64_t end, int) {
     std::vector<double> error(n * kLanes, 0);
     for (int64_t block = begin; block < end; ++block) {
       const int64_t first = block * kLanes, lanes = std::min(kLanes, channels - first);
-      for (int64_t i = 0; i < n; ++i) {
-        double fed[kLanes] = {};
-        vector.add_rows(&a[i * n], error.data(), fed, i);
+      double least[kLanes];
+      std::fill_n(least, kLanes, -1.0);
+      std::vector<int8_t> row(ratios.size() > 1 ? lanes * n : 0);
+      for (const double ratio : ratios) {
+        int8_t* to = ratios.size() > 1 ? row.data() : &q[first * n];
+        double sums[kLanes] = {};
+        for (int64_t i = 0; i < n; ++i) {
+          double fed[kLanes] = {};
+          vector.add_rows(&a[i * n], error.data(), fed, i);
+          for (int64_t r = 0; r < lanes; ++r) {
+            const int64_t at = (first + r) * n + order[i];
+            const double step = given.step_of(first + r, order[i]) * ratio;
+            const double wanted = static_cast<double>(weights[at]) + fed[r];
+            const int8_t chosen = nearest(wanted / step, grid.limit);
+            to[r * n + order[i]] = chosen;
+            error[i * kLanes + r] = static_cast<double>(weights[at]) - chosen * step;
+            const double lost = wanted - chosen * step;
+            sums[r] += pivots[i] * lost * lost;
+          }
+        }
+        if (ratios.size() == 1) continue;
         for (int64_t r = 0; r < lanes; ++r) {
-          const int64_t at = (first + r) * n + order[i];
-          const double step = grid.step_of(first + r, order[i]);
-          q[at] = nearest((static_cast<double>(weights[at]) + fed[r]) / step, grid.limit);
-          error[i * kLanes + r] = static_cast<double>(weights[at]) - q[at] * step;
+          if (least[r] >= 0 && !(sums[r] < least[r])) continue;
+          least[r] = sums[r];
+          grid.step[first + r] = static_cast<float>(static_cast<double>(given.step[first + r]) * ratio);
+          std::copy_n(&row[r * n], n, &q[(first + r) * n]);
         }
       }
     }
   });
   return q;
+}
+
+}  // namespace
+
+std::vector<int8_t> round_gptq(const std::vector<float>& weights, int64_t channels, int64_t n,
+                               const std::vector<double>& h, const WeightGrid& grid,
+                               const GptqOptions& options, ThreadPool& pool) {
+  WeightGrid same = grid;
+  return solve_gptq(weights, channels, n, h, same, {kRatios, 1}, options, pool);
+}
+
+std::vector<int8_t> round_gptq_and_steps(const std::vector<float>& weights, int64_t channels, int64_t n,
+                                         const std::vector<double>& h, WeightGrid& grid,
+                                         const GptqOptions& options, ThreadPool& pool) {
+  const bool chooses = static_cast<int64_t>(grid.step.size()) == channels && channels > 1;
+  const std::span<const double> ratios(kRatios);
+  return solve_gptq(weights, channels, n, h, grid, chooses ? ratios : ratios.first(1), options, pool);
 }
 
 }  // namespace octet

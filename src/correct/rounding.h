@@ -53,4 +53,10 @@ std::vector<int8_t> round_gptq(const std::vector<float>& weights, int64_t channe
                                const std::vector<double>& h, const WeightGrid& grid,
                                const GptqOptions& options, ThreadPool& pool);
 
+// The same, and the step of each output channel: of seven around the grid's, the one whose rounded channel
+// has the least error e^T H e. A grid with one step for all channels keeps it.
+std::vector<int8_t> round_gptq_and_steps(const std::vector<float>& weights, int64_t channels, int64_t n,
+                                         const std::vector<double>& h, WeightGrid& grid,
+                                         const GptqOptions& options, ThreadPool& pool);
+
 }  // namespace octet

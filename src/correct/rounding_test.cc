@@ -149,6 +149,65 @@ TEST(Rounding, GptqBeatsRoundingToNearest) {
   EXPECT_LT(gptq, 0.5 * nearest);
 }
 
+// Each channel by itself, with every step, judged by e^T H e as it is written.
+TEST(Rounding, StepsAreThoseOfTheLeastOutputError) {
+  std::mt19937 random(11);
+  ThreadPool pool(2);
+  const GptqOptions options{0.01, true};
+  int64_t moved = 0;
+  double gained = 0;
+  for (int round = 0; round < 10; ++round) {
+    const Problem p(random, 19, 24, 90);
+    double mean = 0;
+    for (int64_t i = 0; i < p.n; ++i) mean += p.h[i * p.n + i] / static_cast<double>(p.n);
+    const auto error = [&](const std::vector<float>& w, const std::vector<int8_t>& q, double step) {
+      double sum = 0;
+      std::vector<double> e(p.n);
+      for (int64_t i = 0; i < p.n; ++i) e[i] = w[i] - q[i] * step;
+      for (int64_t i = 0; i < p.n; ++i) {
+        sum += options.damping * mean * e[i] * e[i];
+        for (int64_t j = 0; j < p.n; ++j) sum += e[i] * p.h[i * p.n + j] * e[j];
+      }
+      return sum;
+    };
+    WeightGrid grid = p.grid;
+    const auto q = round_gptq_and_steps(p.weights, p.channels, p.n, p.h, grid, options, pool);
+    for (int64_t o = 0; o < p.channels; ++o) {
+      const std::vector<float> w(p.weights.begin() + o * p.n, p.weights.begin() + (o + 1) * p.n);
+      double least = -1, given = 0, best_step = 0;
+      std::vector<int8_t> best;
+      for (const double ratio : {1.0, 0.76, 0.84, 0.92, 1.08, 1.18, 1.3}) {
+        WeightGrid one = p.grid;
+        one.step = {static_cast<float>(p.grid.step[o] * ratio)};
+        const auto found = round_gptq(w, 1, p.n, p.h, one, options, pool);
+        const double lost = error(w, found, one.step[0]);
+        if (ratio == 1.0) given = lost;
+        if (least >= 0 && lost >= least) continue;
+        least = lost;
+        best = found;
+        best_step = one.step[0];
+      }
+      EXPECT_FLOAT_EQ(grid.step[o], static_cast<float>(best_step));
+      EXPECT_EQ(std::vector<int8_t>(q.begin() + o * p.n, q.begin() + (o + 1) * p.n), best);
+      moved += grid.step[o] != p.grid.step[o];
+      gained += given / least - 1;
+    }
+  }
+  EXPECT_GT(moved, 50);
+  EXPECT_GT(gained, 0);
+}
+
+TEST(Rounding, OneStepForAllChannelsStays) {
+  std::mt19937 random(5);
+  Problem p(random, 6, 10, 40);
+  p.grid.step = {0.3f};
+  ThreadPool pool(1);
+  WeightGrid grid = p.grid;
+  EXPECT_EQ(round_gptq_and_steps(p.weights, p.channels, p.n, p.h, grid, {}, pool),
+            round_gptq(p.weights, p.channels, p.n, p.h, p.grid, {}, pool));
+  EXPECT_EQ(grid.step, p.grid.step);
+}
+
 TEST(Rounding, RefitIsWhereTheGradientVanishes) {
   const uint32_t seed = std::random_device{}();
   SCOPED_TRACE(seed);
