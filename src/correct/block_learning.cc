@@ -53,7 +53,7 @@ class Learned {
       for (int64_t i = 0; i < k_; ++i) {
         const int64_t at = o * k_ + i;
         const double exact = layer.weights[at] / layer.grid.step_of(o, i);
-        const int q = layer.rounded[at];
+        const auto q = static_cast<int>(layer.rounded[at]);
         lower_[at] = static_cast<int8_t>(std::clamp(exact >= q ? q : q - 1, -limit, limit - 1));
         place_[at] = static_cast<float>(kTrust * (q - lower_[at]) +
                                         (1 - kTrust) * std::clamp(exact - lower_[at], 0.0, 1.0));
@@ -336,6 +336,7 @@ BlockGain learn_block(const GraphPart& part, std::vector<LayerWeights>& layers,
   if (!(start > 0) || !std::isfinite(start)) return gain;
 
   std::vector<Learned> learned;
+  learned.reserve(layers.size());
   const std::vector<float> sizes = learning.input_sizes(layers.size(), floats);
   for (size_t l = 0; l < layers.size(); ++l) learned.emplace_back(layers[l], deviations(layers[l], sizes[l]));
   std::vector<LearnedGrid> moved;
@@ -357,11 +358,13 @@ BlockGain learn_block(const GraphPart& part, std::vector<LayerWeights>& layers,
                       rate(options.grid_rate), rate(options.zero_rate)};
     for (size_t l = 0; l < layers.size(); ++l) {
       std::vector<const LayerFloats*> of_layer;
+      of_layer.reserve(pieces.size());
       for (const auto& piece : pieces) of_layer.push_back(&piece.layers[l]);
       learned[l].move(of_layer, rates, pool);
     }
     for (size_t i = 0; i < grids.size(); ++i) {
       std::vector<const GridFloats*> of_grid;
+      of_grid.reserve(pieces.size());
       for (const auto& piece : pieces) of_grid.push_back(&piece.grids[i]);
       moved[i].move(of_grid, rates);
     }

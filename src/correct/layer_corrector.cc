@@ -94,9 +94,8 @@ class Corrector {
   void choose_positions() {
     const int64_t samples = count();
     const double gram = static_cast<double>(k()) * static_cast<double>(k()) * static_cast<double>(g_.groups);
-    const auto rows = static_cast<int64_t>(
-        std::min({static_cast<double>(kMostRows), static_cast<double>(kMostOutputs / g_.out_channels),
-                  kMostGram / gram}));
+    const int64_t most = std::min(kMostRows, kMostOutputs / g_.out_channels);
+    const auto rows = static_cast<int64_t>(std::min(static_cast<double>(most), kMostGram / gram));
     const auto shared = static_cast<int64_t>(options_.share_of_rows * static_cast<double>(rows));
     const int64_t each = std::max<int64_t>(1, shared / samples);
     reference_.channels = g_.out_channels;

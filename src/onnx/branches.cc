@@ -267,7 +267,7 @@ void take_branch(onnx_pb::GraphProto& graph, int node, bool condition) {
   }
   for (const auto& inner : branch.node())
     for (const std::string& output : inner.output())
-      if (!output.empty()) names[output] = stem + "/" + output;
+      if (!output.empty()) names[output] = fmt::format("{}/{}", stem, output);
   for (auto& inner : *branch.mutable_node()) {
     rename_reads(inner, names);
     for (std::string& output : *inner.mutable_output())

@@ -49,6 +49,7 @@ class GenericStep : public Step {
       if (o && o.constant()) return;
     const auto shaped = [this](const std::vector<View>& all) {
       std::vector<Tensor> result;
+      result.reserve(all.size());
       for (const View& v : all)  // nothing reads or writes their memory
         result.push_back(v.index < 0 ? Tensor() : Tensor::view(v.dtype, v.shape, static_cast<void*>(this)));
       return result;
@@ -60,6 +61,7 @@ class GenericStep : public Step {
 
   static std::vector<Tensor> views(const std::vector<View>& all, Memory memory) {
     std::vector<Tensor> result;
+    result.reserve(all.size());
     for (const View& v : all)
       result.push_back(v.index < 0 ? Tensor()
                                    : Tensor::view(v.dtype, v.shape, static_cast<void*>(memory[v.index])));

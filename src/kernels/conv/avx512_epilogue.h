@@ -16,7 +16,7 @@ inline __attribute__((always_inline)) void dot(__m512i& acc, __m512i inputs, __m
   asm("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(inputs), "v"(weights));
 }
 
-constexpr int kTileChannels = 64;
+inline constexpr int kTileChannels = 64;
 
 // What a tile of up to 64 output channels needs of the call, copied so that every load is aligned and inside
 // of its array.
@@ -70,7 +70,8 @@ inline bool bounded(const ConvCall& call, const Channels& c) {
   const ConvShape& s = call.shape;
   const bool curve = is_contained(e.function);
   if (e.function != Function::kNone && (!curve || call.float_output)) return false;
-  const __m512 products = _mm512_set1_ps(255.0f * 128.0f * static_cast<float>(s.in_c / s.groups) *
+  const int64_t of_group = s.in_c / s.groups;
+  const __m512 products = _mm512_set1_ps(255.0f * 128.0f * static_cast<float>(of_group) *
                                          static_cast<float>(s.kernel_h * s.kernel_w));
   __mmask16 inside = 0xffff;
   for (int i = 0; i < kTileChannels; i += 16) {

@@ -1,5 +1,6 @@
 // Register tiles of P output pixels x B blocks of 16 output channels: 6 x 64, 9 x 48, 14 x 32 and 28 x 16.
 // Each step of 4 input channels broadcasts one dword per pixel and multiplies it with B vectors of weights.
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <utility>
@@ -54,7 +55,7 @@ inline __attribute__((always_inline)) void multiply(const TileArgs& a, __m512i (
     }
     const uint8_t* x[P];
 #pragma GCC unroll 32
-    for (int p = 0; p < P && p < kHeld; ++p) x[p] = pointers[p];
+    for (int p = 0; p < std::min(P, kHeld); ++p) x[p] = pointers[p];
 #pragma GCC unroll 1
     for (int64_t k = first; k < last; k += 4, w += 64) {
       asm("" : "+r"(pointers), "+r"(k));  // GCC copies pointers to the stack and steps each of them otherwise
@@ -228,14 +229,14 @@ struct Work {
     if (with_rows) rows = start_rows(c, plan, scratch + plan.scratch_bytes);
   }
 
+  ChannelTile tiles[2];  // those of the latest tiles with an even and an odd number
+  int64_t loaded[2] = {-1, -1};
   const ConvCall& call;
   const ConvPlan plan;
   const Taps taps;
-  const bool in_short_tiles, with_rows;
   PaddedRows rows;
-  ChannelTile tiles[2];  // those of the latest tiles with an even and an odd number
-  int64_t loaded[2] = {-1, -1};
   int64_t filled = -1;  // first pixel of the block whose pointers are in `taps`
+  const bool in_short_tiles, with_rows;
 };
 
 const ChannelTile& tile_of(Work& w, int64_t index) {

@@ -12,8 +12,8 @@
 namespace octet::kernels {
 namespace {
 
-constexpr int64_t kMostKernelRows = 16;
-constexpr int64_t kMostRowBytes = 64 << 10;  // of all rows: half of a small L2
+inline constexpr int64_t kMostKernelRows = 16;
+inline constexpr int64_t kMostRowBytes = 64 << 10;  // of all rows: half of a small L2
 
 // As many rows as the kernel is high, each in the slot of its number modulo that.
 struct PaddedRows {

@@ -267,10 +267,13 @@ void normalize_batch(const Attributes& attributes, Inputs inputs, Outputs output
         const int64_t at = (b * channels + c) * n + i;
         data<float>(outputs[0])[at] = (data<float>(x)[at] - mean) * factor + bias;
       }
-    const float fresh[] = {mean, variance};
-    for (size_t k = 1; k < outputs.size(); ++k)
-      if (outputs[k].count() >= 0)
-        data<float>(outputs[k])[c] = data<float>(inputs[k + 2])[c] * momentum + fresh[k - 1] * (1 - momentum);
+    const auto move = [&](size_t output, float fresh) {
+      if (outputs.size() > output && outputs[output].count() >= 0)
+        data<float>(outputs[output])[c] =
+            data<float>(inputs[output + 2])[c] * momentum + fresh * (1 - momentum);
+    };
+    move(1, mean);
+    move(2, variance);
   }
 }
 

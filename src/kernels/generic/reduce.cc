@@ -121,7 +121,7 @@ T extreme(const T* v, int64_t n) {
   T best = largest ? (Limits::has_infinity ? -Limits::infinity() : Limits::lowest())
                    : (Limits::has_infinity ? Limits::infinity() : Limits::max());
   for (int64_t i = 0; i < n; ++i)
-    if ((largest ? v[i] > best : v[i] < best) || v[i] != v[i]) best = v[i];
+    if ((largest ? v[i] > best : v[i] < best) || is_nan(v[i])) best = v[i];
   return best;
 }
 
@@ -262,7 +262,7 @@ void cumulate(const Attributes& attributes, Inputs inputs, Outputs outputs) {
         Sum total = product_of ? 1 : 0;
         for (int64_t j = 0; j < n; ++j) {
           const int64_t at = (o * n + (reverse ? n - 1 - j : j)) * inner + i;
-          const auto value = static_cast<Sum>(data<T>(x)[at]);
+          const Sum value = cast_value<Sum>(data<T>(x)[at]);
           const Sum next = product_of ? total * value : total + value;
           data<T>(y)[at] = static_cast<T>(exclusive ? total : next);
           total = next;

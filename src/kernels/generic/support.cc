@@ -8,8 +8,8 @@ void unsupported_dtype(DType dtype) {
   fail(ErrorCode::kUnsupported, "the operator has no form for {}", dtype_name(dtype));
 }
 
-void expect(bool condition, std::string_view what) {
-  if (!condition) fail(ErrorCode::kInvalidArgument, "{}", what);
+void refuse(std::string_view what) {
+  fail(ErrorCode::kInvalidArgument, "{}", what);
 }
 
 void expect_arity(Inputs inputs, size_t min_inputs, size_t max_inputs, Outputs outputs, size_t min_outputs,

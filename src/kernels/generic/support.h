@@ -31,7 +31,10 @@ inline bool has(Inputs inputs, size_t i) {
 const Tensor& input(Inputs inputs, size_t i);  // must be present
 void expect_shape(const Tensor& tensor, const Shape& shape);
 void expect_dtype(const Tensor& tensor, DType dtype);
-void expect(bool condition, std::string_view what);
+[[noreturn]] void refuse(std::string_view what);
+inline void expect(bool condition, std::string_view what) {
+  if (!condition) refuse(what);
+}
 
 int64_t normalize_axis(int64_t axis, int64_t rank);
 // Sorted, distinct and within [0, rank).
@@ -50,11 +53,19 @@ T* data(Tensor& tensor) {
   return static_cast<T*>(tensor.raw());
 }
 
+template <typename T>
+bool is_nan(T v) {
+  if constexpr (std::is_floating_point_v<T>)
+    return std::isnan(v);
+  else
+    return false;
+}
+
 // Through int64, wrapping into narrower integers as processors do; NaN gives 0.
 template <typename To, typename From>
 To cast_value(From v) {
   if constexpr (std::is_floating_point_v<From> && std::is_integral_v<To>) {
-    if (!(v == v)) return 0;
+    if (is_nan(v)) return 0;
     if constexpr (std::is_same_v<To, uint64_t>)
       if (v >= static_cast<From>(0x1p63))
         return v >= static_cast<From>(0x1p64) ? ~uint64_t{0} : static_cast<uint64_t>(v);
