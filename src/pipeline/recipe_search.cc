@@ -190,7 +190,11 @@ class Search {
           measure_outputs(setup_.engine, {&engine, 1}, fold.judge, setup_.runner("judging"))[0]);
     }
     const double db = made.quality(made.folds.size());
-    tried_.push_back({recipe.name, db < kNothingLost ? std::optional(db) : std::nullopt});
+    // What was tried on fewer folds is told as if it had gained as much on all.
+    const size_t all = best_ ? best_->folds.size() : 0;
+    const double told =
+        all > made.folds.size() ? db + best_->quality(all) - best_->quality(made.folds.size()) : db;
+    tried_.push_back({recipe.name, db < kNothingLost ? std::optional(told) : std::nullopt});
     if (best_ && db <= best_->quality(made.folds.size()) + margin_) return;
     best_ = std::move(made);
   }
