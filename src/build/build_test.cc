@@ -226,6 +226,41 @@ TEST(Build, MostStepsOfAQuantizedNetworkAreInt8) {
   EXPECT_EQ(q.layers.size(), 6u);
 }
 
+// A detector's predictions are written where they belong: nothing copies them.
+TEST(Build, HeadsOfDetectorsAreWrittenInPlace) {
+  Random random(7);
+  for (const bool rows : {false, true}) {
+    NetworkMaker m(random);
+    const auto x = m.input({1, 3, 24, 24});
+    const auto a = m.op("Relu", {m.conv(x, {.out_c = 16}).id}, {1, 16, 24, 24});
+    const auto b = m.op("Relu", {m.conv(a, {.out_c = 16, .stride = 2}).id}, {1, 16, 12, 12});
+    std::vector<NetworkMaker::Val> scales;
+    for (const auto& v : {a, b}) {
+      const int64_t pixels = v.shape[2] * v.shape[3];
+      if (rows) {
+        Attributes perm;
+        perm.set("perm", NetworkMaker::Ints{0, 2, 3, 1});
+        const auto last =
+            m.op("Transpose", {m.conv(v, {.out_c = 9}).id}, {1, v.shape[2], v.shape[3], 9}, perm);
+        scales.push_back(m.reshape(last, {1, pixels, 9}));
+      } else {
+        scales.push_back(m.reshape(m.concat({m.conv_1x1(v, 4), m.conv_1x1(v, 5)}), {1, 9, pixels}));
+      }
+    }
+    const auto all = m.join(scales, rows ? 1 : 2);
+    m.graph.mark_output(rows ? all.id : m.op("Sigmoid", {all.id}, all.shape).id);
+    infer_shapes(m.graph);
+    const Tensor input = input_for(m.graph, random);
+    const engine::Model model = build_engine(quantize(m.graph, {input}).graph);
+    std::map<std::string, int> kinds;
+    for (const engine::StepDef& s : model.steps) ++kinds[s.kind];
+    const std::map<std::string, int> expected =
+        rows ? std::map<std::string, int>{{"quantize", 1}, {"conv", 4}}
+             : std::map<std::string, int>{{"quantize", 1}, {"conv", 6}, {"function_f32", 1}};
+    EXPECT_EQ(kinds, expected);
+  }
+}
+
 // A scale per channel costs no step: weights absorb it, exactly.
 TEST(Build, ScalesPerChannelNeedNoMoreSteps) {
   Random random(9);

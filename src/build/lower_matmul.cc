@@ -158,6 +158,7 @@ void lower_transpose(LoweringState& l, NodeId id) {
   const Node& node = g.node(id);
   const auto in = l.quantized(node.inputs[0]);
   const auto out = l.requantized(node.outputs[0]);
+  if (!in && l.lower_array_transpose(id)) return;
   if (!in || !out || in->params != out->value.params || g.is_output(out->value.stored))
     return lower_generic(l, id);
   for (NodeId dq : g.consumers(out->value.stored)) {

@@ -71,7 +71,10 @@ void lower_split(LoweringState& l, NodeId id) {
   const Node& node = g.node(id);
   const auto in = l.quantized(node.inputs[0]);
   const auto parts = in ? parts_of(l, node, in->params) : std::nullopt;
-  if (!parts) return lower_generic(l, id);
+  if (!parts) {
+    if (!l.lower_array_split(id)) lower_generic(l, id);
+    return;
+  }
   if (splits_channels(l, node)) {
     const int32_t whole = l.tensor(in->stored, Layout::kNhwc);
     const engine::TensorDef def = l.model().tensors[whole];

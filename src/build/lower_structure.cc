@@ -128,6 +128,7 @@ void lower_resize(LoweringState& l, NodeId id) {
 }
 
 void lower_concat(LoweringState& l, NodeId id) {
+  if (l.lower_array_concat(id)) return;
   const Graph& g = l.graph();
   const Node& node = g.node(id);
   const ValueId y = node.outputs[0];
@@ -199,6 +200,7 @@ void lower_reshape(LoweringState& l, NodeId id) {
   }
   const int32_t from = l.tensor(x, Layout::kPlain);
   if (l.model().tensors[from].storage == engine::Storage::kConstant) return lower_generic(l, id);
+  if (l.model().tensors[from].plane_stride > 0) return l.bind(y, from);  // a concatenation alone reads it
   l.make_view(y, from);
 }
 

@@ -233,6 +233,8 @@ class IntegerLowering {
     else if (split)
       y = l_.make_temporary(w_.node->name + "/partial", DType::kFloat32, layout,
                             l_.dims(w_.node->outputs[0]));
+    else if (of_single_pixels() && l_.wants_planes(group_.output))
+      y = l_.make_planes(group_.output);
     else
       y = l_.make(group_.output, DType::kFloat32, layout);
     emit(x, y, out ? &out->value.params : nullptr, r, fuse_residual ? &residual->params : nullptr);
@@ -305,6 +307,12 @@ class IntegerLowering {
                   group_.nodes.begin() + static_cast<std::ptrdiff_t>(group_.before_residual())});
     else
       name_nodes(l_, step, group_.nodes);
+  }
+
+  bool of_single_pixels() const {
+    const std::vector<int64_t> ones{1, 1};
+    return !w_.gemm && w_.groups == 1 && w_.kernel == ones && w_.strides == ones &&
+           w_.pads == std::vector<int64_t>(4, 0);
   }
 
   kernels::ConvShape shape() const {

@@ -58,6 +58,7 @@ engine::Model LoweringState::run() {
   model_.metadata = graph_.metadata;
   for (const DimEquality& e : graph_.equalities) model_.equalities.push_back({e.a, e.b, e.node});
   add_inputs();
+  plan_arrays();
   plan_concats();
   for (NodeId id : graph_.sorted()) lower(id);
   add_outputs();
@@ -137,7 +138,9 @@ void LoweringState::add_outputs() {
 void LoweringState::plan_concats() {
   for (NodeId id : graph_.sorted()) {
     const Node& node = graph_.node(id);
-    if (!node.is("Concat") || node.attributes.get_int("axis", 0) != 1 || rank(node.outputs[0]) != 4) continue;
+    if (!node.is("Concat") || array_concats_.count(id) || node.attributes.get_int("axis", 0) != 1 ||
+        rank(node.outputs[0]) != 4)
+      continue;
     const auto out = requantized(node.outputs[0]);
     int64_t channel = 0;
     for (size_t i = 0; i < node.inputs.size(); ++i) {

@@ -96,6 +96,10 @@ class LoweringState {
   int32_t concat_parent(ValueId whole, DType dtype, const QuantParams& quant);
   int32_t make_channel_view(const std::string& name, int32_t root, int64_t channel, const Dims& shape,
                             DType dtype, const QuantParams& quant);
+  // Plain floats that a step writes which can leave gaps between planes: in their place of a concatenation.
+  int32_t make_planes(ValueId value);
+  // Whether a convolution of single pixels should write its float result as planes.
+  bool wants_planes(ValueId value) const;
   void bind(ValueId value, int32_t tensor);
   // The value's channels (of a plain tensor: entries of the last axis), and once more behind them.
   int32_t twice(const QuantizedValue& value, Layout layout);
@@ -142,9 +146,29 @@ class LoweringState {
   bool defer_sum(ValueId sum, NodeId add, int32_t a, int32_t b);
   std::optional<Sum> take_sum(ValueId value);
 
+  // Concat, Split and Transpose of floats as views of plain memory (arrays.cc); false where they are not.
+  bool lower_array_concat(NodeId id);
+  bool lower_array_split(NodeId id);
+  bool lower_array_transpose(NodeId id);
+
   engine::Model& model() { return model_; }
 
  private:
+  // Where in a plain concatenation of floats a value is written.
+  struct ArrayPlace {
+    ValueId whole = kNoId;
+    Layout layout = Layout::kPlain;  // that its maker writes
+    int64_t offset = 0;              // elements
+    int64_t plane_stride = 0;        // as TensorDef's
+  };
+  void plan_arrays();
+  void plan_array_concat(NodeId id);
+  bool read_as_planes(ValueId value) const;
+  bool can_be_part(ValueId value) const;
+  bool give_planes(ValueId value, const ArrayPlace& place, int64_t rows, int64_t length);
+  const ArrayPlace* array_place(ValueId value, Layout layout) const;
+  int32_t array_root(ValueId whole);
+  int32_t make_part(const std::string& name, Layout layout, const Dims& shape, const ArrayPlace& place);
   void requantize_channels(int32_t from, int32_t to, NodeId node);
   void add_inputs();
   void add_outputs();
@@ -172,6 +196,8 @@ class LoweringState {
     int64_t channel;
   };
   std::map<ValueId, Place> concat_place_;  // values that are written straight into a concatenation
+  std::map<ValueId, ArrayPlace> array_place_;
+  std::set<NodeId> array_concats_;  // whose parts are written in their places
   std::set<NodeId> done_;
   std::map<ValueId, Transposed> transposed_;
   std::map<NodeId, NodeId> attention_;

@@ -37,6 +37,12 @@ int32_t LoweringState::make(ValueId value, DType dtype, Layout layout, const Qua
       def.channel_offset = p.channel_offset + place->second.channel;
     }
   }
+  if (const ArrayPlace* array = array_place(value, layout);
+      array && array->plane_stride == 0 && dtype == DType::kFloat32 && def.parent < 0) {
+    const int32_t part = make_part(def.name, layout, def.shape, *array);
+    bind(value, part);
+    return part;
+  }
   const int32_t t = push(std::move(def));
   bind(value, t);
   return t;
@@ -60,6 +66,7 @@ int32_t LoweringState::make_view(ValueId value, int32_t of) {
   def.shape = dims(value);
   def.quant = model_.tensors[of].quant;
   def.parent = model_.tensors[of].parent >= 0 ? model_.tensors[of].parent : of;
+  def.channel_offset = model_.tensors[of].channel_offset;
   const int32_t t = push(std::move(def));
   bind(value, t);
   return t;
@@ -159,9 +166,14 @@ int32_t LoweringState::tensor(ValueId value, Layout layout) {
   }
   const int32_t from = tensors_.at({value, other});
   // Written apart from a concatenation that the value may be part of.
-  const int32_t to = make_temporary(graph_.value(value).name, model_.tensors[from].dtype, layout, dims(value),
-                                    model_.tensors[from].quant);
-  bind(value, to);
+  int32_t to;
+  if (layout == Layout::kPlain && array_place(value, layout) != nullptr) {
+    to = make_planes(value);
+  } else {
+    to = make_temporary(graph_.value(value).name, model_.tensors[from].dtype, layout, dims(value),
+                        model_.tensors[from].quant);
+    bind(value, to);
+  }
   const bool bytes = dtype_bits(model_.tensors[from].dtype) == 8;
   set_precision(add_step("layout", named, {from}, {to}),
                 bytes ? "int8" : std::string(dtype_name(model_.tensors[from].dtype)));

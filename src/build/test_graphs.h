@@ -140,6 +140,26 @@ class NetworkMaker {
                constant(random_floats(random_, {out}, -0.3f, 0.3f))},
               {x.shape[0], out}, std::move(a));
   }
+  Val conv_1x1(const Val& x, int64_t out_c) {
+    ConvOptions o;
+    o.kernel_h = o.kernel_w = 1;
+    o.pad = 0;
+    o.out_c = out_c;
+    return conv(x, o);
+  }
+  Val reshape(const Val& x, Shape shape) { return op("Reshape", {x.id, constant(ints(shape))}, shape); }
+  Val join(const std::vector<Val>& parts, size_t axis) {
+    std::vector<ValueId> in;
+    Shape shape = parts[0].shape;
+    shape[axis] = 0;
+    for (const Val& p : parts) {
+      in.push_back(p.id);
+      shape[axis] += p.shape[axis];
+    }
+    Attributes a;
+    a.set("axis", static_cast<int64_t>(axis));
+    return op("Concat", in, shape, std::move(a));
+  }
   Val activation(const Val& x) {
     switch (random_.range(0, 7)) {
       case 0:
@@ -170,7 +190,9 @@ class NetworkMaker {
     std::vector<Val> values{
         random_conv(input({n, random_.chance(0.5) ? 3 : random_.range(1, 20), h, w}, symbolic))};
     for (int64_t i = 0; i < nodes; ++i) values.push_back(random_layer(values));
-    if (random_.chance(0.4)) {
+    if (!symbolic && random_.chance(0.3)) {
+      graph.mark_output(random_head(values).id);
+    } else if (random_.chance(0.4)) {
       Val y = gemm(flatten(global_pool(values.back())), random_.range(2, 40));
       if (random_.chance(0.3)) y = activation(y);
       if (random_.chance(0.3)) y = op("Softmax", {y.id}, y.shape);
@@ -257,12 +279,50 @@ class NetworkMaker {
     }
   }
 
-  Val random_conv_1x1(const Val& x) {
-    ConvOptions o;
-    o.kernel_h = o.kernel_w = 1;
-    o.pad = 0;
-    o.out_c = x.shape[1];
-    return conv(x, o);
+  Val random_conv_1x1(const Val& x) { return conv_1x1(x, x.shape[1]); }
+  // What detectors do with some layers' results: predictions of all places side by side, as planes or as
+  // rows.
+  Val random_head(const std::vector<Val>& values) {
+    const bool rows = random_.chance(0.4);
+    const int64_t c = random_.range(1, 20), d = random_.range(1, 20);
+    std::vector<Val> scales;
+    for (int64_t i = random_.range(1, 3); i > 0; --i) {
+      const Val& x = values[random_.bits() % values.size()];
+      const int64_t n = x.shape[0], pixels = x.shape[2] * x.shape[3];
+      if (!scales.empty() && scales[0].shape[0] != n) continue;
+      const auto layer = [&](int64_t out_c) {
+        const Val y = random_.chance(0.8) ? conv_1x1(x, out_c) : conv(x, {.out_c = out_c});
+        return random_.chance(0.3) ? activation(y) : y;
+      };
+      const Val both = random_.chance(0.6) ? concat({layer(c), layer(d)}) : layer(c + d);
+      if (rows) {
+        Attributes a;
+        a.set("perm", Ints{0, 2, 3, 1});
+        const Val last = op("Transpose", {both.id}, {n, x.shape[2], x.shape[3], c + d}, std::move(a));
+        scales.push_back(reshape(last, {n, pixels, c + d}));
+      } else {
+        scales.push_back(reshape(both, {n, c + d, pixels}));
+      }
+      if (random_.chance(0.1)) graph.mark_output(scales.back().id);
+    }
+    const size_t channels = rows ? 2 : 1;
+    if (random_.chance(0.1)) {
+      Shape shape = scales[0].shape;
+      shape[3 - channels] = random_.range(1, 70);
+      scales.push_back({constant(random_floats(random_, shape, -1, 1)), shape});
+    }
+    const Val all = join(scales, 3 - channels);
+    if (random_.chance(0.2)) return all;
+    Attributes a;
+    a.set("axis", static_cast<int64_t>(channels));
+    Shape first = all.shape, second = all.shape;
+    first[channels] = c;
+    second[channels] = d;
+    const Val left{graph.add_value("left"), first}, right{graph.add_value("right"), second};
+    graph.add_node("Split", "", "Split", {all.id, constant(ints({c, d}))}, {left.id, right.id}, std::move(a));
+    const Val scores = op(random_.chance(0.5) ? "Sigmoid" : "Softmax", {right.id}, second);
+    return join(random_.chance(0.5) ? std::vector<Val>{left, scores} : std::vector<Val>{scores, left},
+                channels);
   }
 
   Random& random_;

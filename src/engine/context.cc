@@ -269,7 +269,8 @@ void Context::State::bind_inputs(std::span<const Tensor> inputs) {
       memory[t] = static_cast<std::byte*>(const_cast<void*>(inputs[i].raw()));
     }
     for (size_t v = t + 1; v < m.tensors.size(); ++v)
-      if (m.tensors[v].parent == t) memory[v] = memory[t];
+      if (m.tensors[v].parent == t)
+        memory[v] = memory[t] + dtype_bytes(m.tensors[v].dtype, m.tensors[v].channel_offset);
   }
   bind_outputs();
 }
@@ -381,10 +382,16 @@ void Context::State::run_all() {
 
 void Context::State::observe(int32_t tensor, const Observer& observer) const {
   const TensorDef& def = model().tensors[tensor];
-  int64_t stride = 0;
-  if (def.layout == Layout::kNhwc)
-    stride = natural_pixel_stride(def.dtype, now->shapes[def.parent >= 0 ? def.parent : tensor][1]);
-  observer({tensor, &def, &now->shapes[tensor], memory[tensor], stride});
+  const Shape& shape = now->shapes[tensor];
+  const int64_t stride = pixel_stride(model(), tensor, now->shapes);
+  if (def.plane_stride == 0) return observer({tensor, &def, &shape, memory[tensor], stride});
+  // Without the gaps, which no observer has to know then.
+  Tensor dense(def.dtype, shape);
+  const int64_t plane = dtype_bytes(def.dtype, shape[2] * shape[3]);
+  for (int64_t c = 0; c < shape[1]; ++c)
+    std::memcpy(static_cast<std::byte*>(dense.raw()) + c * plane,
+                memory[tensor] + c * dtype_bytes(def.dtype, def.plane_stride), static_cast<size_t>(plane));
+  observer({tensor, &def, &shape, dense.raw(), stride});
 }
 
 namespace {

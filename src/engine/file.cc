@@ -133,7 +133,7 @@ void write_header(const Model& model, Header& header) {
     tensors.push_back(fb::CreateTensor(b, shared_name, static_cast<uint8_t>(t.dtype),
                                        static_cast<uint8_t>(t.layout), static_cast<uint8_t>(t.storage),
                                        dims_of, quant, static_cast<uint64_t>(offset), t.parent,
-                                       t.channel_offset, stored));
+                                       t.channel_offset, stored, t.plane_stride));
   }
   std::vector<flatbuffers::Offset<fb::Step>> steps;
   for (const StepDef& s : model.steps) {
@@ -303,6 +303,7 @@ class Reader {
       def.quant = {def.dtype, t.quant()->axis(), list(t.quant()->scale()), list(t.quant()->zero_point())};
     def.parent = t.parent();
     def.channel_offset = t.channel_offset();
+    def.plane_stride = t.plane_stride();
     if (def.storage == Storage::kConstant) {
       if (t.stored() > kDTypeCount) damaged(name_, "a constant is stored as an unknown type");
       const DType stored = t.stored() == 0 ? def.dtype : static_cast<DType>(t.stored() - 1);

@@ -45,7 +45,7 @@ void validate_tensor(const Model& model, size_t index) {
     require(evaluate(t.shape) == t.constant.shape(), "constant '{}' has the wrong size", t.name);
   }
   if (t.parent < 0) {
-    require(t.channel_offset == 0, "tensor '{}' has an offset but no parent", t.name);
+    require(t.channel_offset == 0 && t.plane_stride == 0, "tensor '{}' has an offset but no parent", t.name);
     return;
   }
   require(static_cast<size_t>(t.parent) < index, "tensor '{}' is a view of a tensor that stands behind it",
@@ -54,10 +54,29 @@ void validate_tensor(const Model& model, size_t index) {
   require(parent.parent < 0, "tensor '{}' is a view of a view", t.name);
   require(parent.storage != Storage::kConstant && t.storage != Storage::kInput,
           "tensor '{}' is a view of a constant", t.name);
-  require(parent.dtype == t.dtype && parent.layout == t.layout,
+  // A tensor of 32 bits is an array without gaps in either layout.
+  const bool array = dtype_bits(t.dtype) == 32;
+  require(parent.dtype == t.dtype && (array || parent.layout == t.layout),
           "tensor '{}' differs from the tensor it is a view of", t.name);
-  require(t.channel_offset >= 0 && (t.layout == Layout::kNhwc || t.channel_offset == 0),
+  require(t.channel_offset >= 0 && (array || t.layout == Layout::kNhwc || t.channel_offset == 0),
           "tensor '{}' has a wrong offset", t.name);
+  require(t.plane_stride == 0 || (array && t.layout == Layout::kPlain && t.shape.size() == 4),
+          "tensor '{}' has a wrong distance between its planes", t.name);
+}
+
+// Views of one tensor that begin at different places of it.
+bool are_parts(const TensorDef& a, const TensorDef& b) {
+  return a.parent >= 0 && b.parent >= 0 && a.channel_offset != b.channel_offset;
+}
+
+// Elements from the first to the last of a view of an array.
+int64_t extent(const TensorDef& t, const Shape& shape) {
+  const int64_t elements = checked_product(shape);
+  if (t.plane_stride == 0 || elements == 0) return elements;
+  const int64_t plane = shape[2] * shape[3];
+  require(shape[0] == 1 && t.plane_stride >= plane, "tensor '{}' ({}) has planes {} apart", t.name,
+          to_string(shape), t.plane_stride);
+  return checked_add(checked_mul(shape[1] - 1, t.plane_stride), plane);
 }
 
 // Sizes that no tensor has, so that loops over single dimensions end and products of a few do not overflow.
@@ -165,9 +184,9 @@ void validate(const Model& model) {
       require(storage == Storage::kArena || storage == Storage::kOutput,
               "step '{}' writes to '{}', which is an input or a constant", step.name, model.tensors[t].name);
       for (int32_t other : step.inputs)
-        require(
-            other != t && (other < 0 || model.tensors[t].layout == Layout::kNhwc || root(other) != root(t)),
-            "step '{}' writes to its own input '{}'", step.name, model.tensors[t].name);
+        require(other != t && (other < 0 || model.tensors[t].layout == Layout::kNhwc ||
+                               root(other) != root(t) || are_parts(model.tensors[other], model.tensors[t])),
+                "step '{}' writes to its own input '{}'", step.name, model.tensors[t].name);
     }
     for (int32_t t : step.outputs) written[root(t)] = true;
   }
@@ -298,14 +317,17 @@ Shape concrete_shape(const Model& model, size_t tensor, const SymbolValues& symb
           t.quant.axis);
   if (t.parent < 0) return shape;
   const Shape& parent = shapes[t.parent];
-  if (t.layout == Layout::kNhwc)
+  if (t.layout == Layout::kNhwc && model.tensors[t.parent].layout == Layout::kNhwc)
     require(shape[0] == parent[0] && shape[2] == parent[2] && shape[3] == parent[3] &&
                 checked_add(t.channel_offset, shape[1]) <= parent[1],
             "tensor '{}' ({}) does not fit into '{}' ({}) at channel {}", t.name, to_string(shape),
             model.tensors[t.parent].name, to_string(parent), t.channel_offset);
   else
-    require(checked_product(shape) == checked_product(parent), "tensor '{}' ({}) is a view of '{}' ({})",
-            t.name, to_string(shape), model.tensors[t.parent].name, to_string(parent));
+    require(dtype_bits(t.dtype) == 32
+                ? checked_add(t.channel_offset, extent(t, shape)) <= checked_product(parent)
+                : checked_product(shape) == checked_product(parent),
+            "tensor '{}' ({}) is a view of '{}' ({})", t.name, to_string(shape), model.tensors[t.parent].name,
+            to_string(parent));
   return shape;
 }
 

@@ -63,6 +63,83 @@ TEST(Validate, AcceptsAConsistentModel) {
   }
 }
 
+// 0 x f32 [1, 4, 6], 1 its middle two rows, 2 y f32 plain [40], whose parts are 3 [1, 2, 1, 6] with planes 10
+// apart and 4 channels-last [1, 3, 2, 2]; 5 is a row of x as an image.
+Model array_model() {
+  Model m;
+  m.tensors = {tensor("x", {1, 4, 6}, Storage::kInput),
+               tensor("rows", {1, 2, 1, 6}),
+               tensor("y", {40}, Storage::kOutput),
+               tensor("planes", {1, 2, 1, 6}),
+               tensor("last", {1, 3, 2, 2}, Storage::kArena, DType::kFloat32, Layout::kNhwc),
+               tensor("image", {1, 3, 2, 2})};
+  m.tensors[1].parent = m.tensors[5].parent = 0;
+  m.tensors[1].channel_offset = 6;
+  m.tensors[5].channel_offset = 12;
+  m.tensors[3].parent = m.tensors[4].parent = 2;
+  m.tensors[3].channel_offset = 3;
+  m.tensors[3].plane_stride = 10;
+  m.tensors[4].channel_offset = 28;
+  m.steps = {step("copy", {1}, {3}), step("layout", {5}, {4})};
+  m.inputs = {0};
+  m.outputs = {2};
+  return m;
+}
+
+TEST(Validate, ViewsArePartsOfArrays) {
+  Context context(Engine(array_model()), default_options());
+  Tensor x(DType::kFloat32, {1, 4, 6});
+  for (size_t i = 0; i < 24; ++i) x.as<float>()[i] = static_cast<float>(i);
+  context.run(std::vector<Tensor>{x});
+  const auto y = to_float(context.output(0));
+  for (size_t c = 0; c < 2; ++c)
+    for (size_t i = 0; i < 6; ++i) EXPECT_EQ(y[3 + 10 * c + i], static_cast<float>(6 + 6 * c + i));
+  for (size_t p = 0; p < 4; ++p)
+    for (size_t c = 0; c < 3; ++c) EXPECT_EQ(y[28 + 3 * p + c], static_cast<float>(12 + 4 * c + p));
+}
+
+TEST(Validate, RefusesPartsThatDoNotFit) {
+  const std::vector<std::pair<const char*, std::function<void(Model&)>>> cases{
+      {"behind the end", [](Model& m) { m.tensors[4].channel_offset = 29; }},
+      {"far behind the end", [](Model& m) { m.tensors[4].channel_offset = INT64_MAX; }},
+      {"planes behind the end", [](Model& m) { m.tensors[3].plane_stride = 32; }},
+      {"planes far behind the end", [](Model& m) { m.tensors[3].plane_stride = INT64_MAX; }},
+      {"planes that overlap", [](Model& m) { m.tensors[3].plane_stride = 5; }},
+      {"a negative distance", [](Model& m) { m.tensors[3].plane_stride = -10; }},
+      {"planes of two images",
+       [](Model& m) {
+         m.tensors[3].shape = {2, 1, 1, 6};
+       }},
+      {"planes of no image",
+       [](Model& m) {
+         m.tensors[3].shape = {2, 6};
+       }},
+      {"planes of a channels-last tensor", [](Model& m) { m.tensors[4].plane_stride = 4; }},
+      {"planes of a whole tensor", [](Model& m) { m.tensors[2].plane_stride = 40; }},
+      {"planes that are read", [](Model& m) { m.tensors[1].plane_stride = 6; }},
+      {"planes that another step writes",
+       [](Model& m) {
+         m.steps[0].kind = "function_f32";
+         m.steps[0].attributes.set("function", int64_t{2});
+       }},
+      {"8 bits in another layout",
+       [](Model& m) {
+         for (TensorDef& t : m.tensors) t.dtype = DType::kUInt8;
+       }},
+  };
+  for (const auto& [what, change] : cases) {
+    Model m = array_model();
+    change(m);
+    EXPECT_THROW(
+        {
+          Context context(Engine(m), default_options());
+          context.run(std::vector<Tensor>{Tensor(DType::kFloat32, {1, 4, 6})});
+        },
+        Error)
+        << what;
+  }
+}
+
 struct Broken {
   const char* what;
   std::function<void(Model&)> change;

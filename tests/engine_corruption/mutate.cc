@@ -137,7 +137,10 @@ std::string change_all_shapes(Model& m, Random& random) {
 
 std::string change_tensor(Model& m, Random& random) {
   TensorDef& t = pick(m.tensors, random);
-  switch (random.range(0, 5)) {
+  switch (random.range(0, 6)) {
+    case 6:
+      t.plane_stride = odd_integer(t.plane_stride, random);
+      break;
     case 0:
       t.dtype = static_cast<DType>(random.range(0, kDTypeCount - 1));
       break;

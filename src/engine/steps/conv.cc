@@ -5,6 +5,7 @@
 #include "base/checked.h"
 #include "engine/steps/convolution.h"
 #include "engine/steps/epilogue.h"
+#include "kernels/convert/convert.h"
 
 namespace octet::engine {
 namespace {
@@ -27,11 +28,20 @@ enum Input : size_t {
   kInputs
 };
 
+// A float output is not channels-last: pieces are written to scratch memory and transposed from there.
+struct Planes {
+  int64_t images = 0, pixels = 0;  // no images: the output is channels-last
+  int64_t piece = 0;               // pixels of a piece
+  int64_t stride = 0;              // elements between planes
+};
+
 class ConvStep : public Step {
  public:
   ConvStep(const StepSetup& setup, const ConvShape& shape, int64_t in_stride, int64_t residual_stride,
-           int64_t out_stride)
-      : kernel_(kernels::choose_conv(shape, setup.isa())) {
+           int64_t out_stride, const Planes& planes = {})
+      : kernel_(kernels::choose_conv(shape, setup.isa())),
+        planes_(planes),
+        transpose_(kernels::choose_convert(setup.isa())) {
     const bool float_output = setup.output().def->dtype == DType::kFloat32;
     call_.shape = shape;
     call_.in_pixel_stride = in_stride;
@@ -77,10 +87,13 @@ class ConvStep : public Step {
     call_.epilogue = epilogue_.epilogue;
   }
 
-  int64_t pieces() const override { return kernel_.pieces(call_); }
+  int64_t pieces() const override {
+    return planes_.images > 0 ? planes_.images * ceil_div(planes_.pixels, planes_.piece)
+                              : kernel_.pieces(call_);
+  }
   int64_t scratch_bytes() const override {
     const int64_t own = dynamic_ ? static_cast<int64_t>(acc_init_.size() * 8 + pad_pixel_.size()) : 0;
-    return checked_add(round_up(kernel_.scratch_bytes(call_), 64), own);
+    return checked_add(checked_add(kernel_scratch(), round_up(own, 64)), tile_bytes());
   }
   std::string kernel() const override { return std::string(kernel_.name); }
 
@@ -89,11 +102,52 @@ class ConvStep : public Step {
     call.input = reinterpret_cast<const uint8_t*>(memory[x_]);
     call.output = memory[y_];
     if (residual_ >= 0) call.residual = reinterpret_cast<const uint8_t*>(memory[residual_]);
-    if (dynamic_) take_zero_and_scale(memory, call, scratch + round_up(kernel_.scratch_bytes(call_), 64));
-    kernel_.run(call, begin, end, scratch);
+    if (dynamic_) take_zero_and_scale(memory, call, scratch + kernel_scratch() + tile_bytes());
+    if (planes_.images == 0) return kernel_.run(call, begin, end, scratch);
+    for (int64_t i = begin; i < end; ++i) run_planes(call, i, memory[y_], scratch);
   }
 
  private:
+  // What the kernel needs for a whole piece, or for the last and shorter one.
+  int64_t kernel_scratch() const {
+    int64_t bytes = kernel_.scratch_bytes(call_);
+    if (const int64_t rest = planes_.images > 0 ? planes_.pixels % planes_.piece : 0; rest > 0) {
+      ConvCall last = call_;
+      last.shape.in_w = last.shape.out_w = rest;
+      bytes = std::max(bytes, kernel_.scratch_bytes(last));
+    }
+    return round_up(bytes, 64);
+  }
+  int64_t tile_bytes() const {
+    return planes_.images > 0 ? round_up(planes_.piece * call_.shape.out_c * 4, 64) : 0;
+  }
+
+  void run_planes(ConvCall call, int64_t index, std::byte* output, std::byte* scratch) const {
+    const int64_t pieces_of_image = ceil_div(planes_.pixels, planes_.piece);
+    const int64_t image = index / pieces_of_image, first = index % pieces_of_image * planes_.piece;
+    const int64_t count = std::min(planes_.piece, planes_.pixels - first);
+    call.shape.in_w = call.shape.out_w = count;
+    call.input += (image * planes_.pixels + first) * call.in_pixel_stride;
+    std::byte* tile = scratch + kernel_scratch();
+    call.output = tile;
+    std::byte* to = output + (image * call.shape.out_c * planes_.pixels + first) * 4;
+    // Their lines come while the kernel computes.
+    for (int64_t c = 0; c < call.shape.out_c; ++c)
+      for (int64_t b = 0; b < count * 4; b += 64) __builtin_prefetch(to + c * planes_.stride * 4 + b, 1, 2);
+    kernel_.run(call, 0, kernel_.pieces(call), scratch);
+
+    kernels::ConvertCall planes;
+    planes.op = kernels::ConvertOp::kCopy32;
+    planes.channels = call.shape.out_c;
+    planes.pixels = count;
+    planes.input = tile;
+    planes.in_layout = Layout::kNhwc;
+    planes.in_stride = call.out_pixel_stride;
+    planes.output = to;
+    planes.out_plane_stride = planes_.stride;
+    transpose_.run(planes, 0, transpose_.pieces(planes));
+  }
+
   void read_dynamic(const StepSetup& setup) {
     const auto expect_scalar = [&](const Operand& operand, DType dtype) {
       setup.expect_dtype(operand, dtype);
@@ -126,6 +180,8 @@ class ConvStep : public Step {
   }
 
   const kernels::ConvKernel& kernel_;
+  const Planes planes_;
+  const kernels::ConvertKernel& transpose_;
   ConvCall call_;
   EpilogueData epilogue_;
   std::vector<int32_t> acc_init_;
@@ -143,6 +199,27 @@ int64_t stride_of_residual(const StepSetup& setup) {
   return setup.has_input(kResidual) ? setup.input(kResidual).pixel_stride : 0;
 }
 
+// A piece's results fit into the first cache.
+constexpr int64_t kPlanesPiece = 6144, kFewestPixels = 48;
+
+// A convolution of single pixels whose float output is plain.
+std::unique_ptr<Step> prepare_planes(const StepSetup& setup, ConvShape s) {
+  const Operand &x = setup.input(kX), &y = setup.output();
+  setup.expect_dtype(y, DType::kFloat32);
+  setup.expect(s.kernel_h == 1 && s.kernel_w == 1 && s.stride_h == 1 && s.stride_w == 1 && s.groups == 1 &&
+                   s.out_h == s.in_h && s.out_w == s.in_w,
+               "only a convolution of single pixels has a plain output");
+  Planes planes;
+  planes.images = s.batch;
+  planes.pixels = checked_mul(s.out_h, s.out_w);
+  planes.stride = y.def->plane_stride > 0 ? y.def->plane_stride : planes.pixels;
+  planes.piece = std::max(kFewestPixels, kPlanesPiece / s.out_c / kFewestPixels * kFewestPixels);
+  planes.piece = std::min(planes.piece, planes.pixels);
+  s.batch = s.in_h = s.out_h = 1;
+  s.in_w = s.out_w = planes.piece;
+  return std::make_unique<ConvStep>(setup, s, x.pixel_stride, 0, s.out_c, planes);
+}
+
 }  // namespace
 
 std::unique_ptr<Step> prepare_conv(const StepSetup& setup) {
@@ -150,8 +227,9 @@ std::unique_ptr<Step> prepare_conv(const StepSetup& setup) {
   const Operand &x = setup.input(kX), &y = setup.output();
   setup.expect_nhwc(x, DType::kUInt8);
   expect_output(setup);
-  setup.expect_nhwc(y, y.def->dtype);
+  setup.expect(y.shape.size() == 4, "the output is no image");
   const ConvShape s = read_convolution(setup);
+  if (!y.nhwc()) return prepare_planes(setup, s);
   return std::make_unique<ConvStep>(setup, s, x.pixel_stride, stride_of_residual(setup), y.pixel_stride);
 }
 

@@ -25,9 +25,10 @@ class ConvertStep : public Step {
     call_.out_stride = y.pixel_stride;
     x_ = x.index;
     y_ = y.index;
-    const bool images = x.nhwc() || y.nhwc();
+    call_.out_plane_stride = y.def->plane_stride;
+    const bool images = x.nhwc() || y.nhwc() || call_.out_plane_stride > 0;
     if (images) {
-      setup.expect(x.shape.size() == 4, "a channels-last tensor has rank 4");
+      setup.expect(x.shape.size() == 4, "an image has rank 4");
       call_.images = x.shape[0];
       call_.channels = x.shape[1];
       call_.pixels = checked_mul(x.shape[2], x.shape[3]);

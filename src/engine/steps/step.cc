@@ -28,6 +28,13 @@ int64_t natural_pixel_stride(DType dtype, int64_t channels) {
   return dtype_bits(dtype) == 8 ? round_up(channels, 4) : channels;
 }
 
+int64_t pixel_stride(const Model& model, int32_t tensor, std::span<const Shape> shapes) {
+  const TensorDef& def = model.tensors[tensor];
+  if (def.layout != Layout::kNhwc) return 0;
+  const bool in_parent = def.parent >= 0 && model.tensors[def.parent].layout == Layout::kNhwc;
+  return natural_pixel_stride(def.dtype, shapes[in_parent ? def.parent : tensor][1]);
+}
+
 int64_t Operand::count() const {
   return checked_product(shape);
 }
@@ -41,14 +48,15 @@ StepSetup::StepSetup(const Model& model, const StepDef& def, std::span<const Sha
     o.index = index;
     o.def = &model.tensors[index];
     o.shape = shapes[index];
-    if (o.nhwc()) {
-      const int32_t root = o.def->parent >= 0 ? o.def->parent : index;
-      o.pixel_stride = natural_pixel_stride(o.def->dtype, shapes[root][1]);
-    }
+    o.pixel_stride = engine::pixel_stride(model, index, shapes);
     return o;
   };
   for (int32_t i : def.inputs) inputs_.push_back(operand(i));
   for (int32_t i : def.outputs) outputs_.push_back(operand(i));
+  for (const Operand& o : inputs_) expect(!o || o.def->plane_stride == 0, "an input's planes lie apart");
+  const bool writes_planes = def.kind == "conv" || def.kind == "copy" || def.kind == "layout";
+  for (const Operand& o : outputs_)
+    expect(writes_planes || !o || o.def->plane_stride == 0, "an output's planes lie apart");
 }
 
 void StepSetup::fail_here(std::string_view what) const {

@@ -106,5 +106,7 @@ bool reads_constant(std::string_view kind, size_t index);
 // Elements between pixels of an NHWC tensor that is not a view: 8-bit tensors are padded to whole groups of
 // four channels.
 int64_t natural_pixel_stride(DType dtype, int64_t channels);
+// Of one tensor of the model, views included; 0 for plain ones.
+int64_t pixel_stride(const Model& model, int32_t tensor, std::span<const Shape> shapes);
 
 }  // namespace octet::engine

@@ -26,7 +26,12 @@ struct ConvertBody {
     const bool uniform = !c.per_channel || c.op == ConvertOp::kCopy8 || c.op == ConvertOp::kCopy32;
     Rows r;
     r.vary = r.by_channel = false;
-    if (c.in_layout == Layout::kPlain) {
+    if (c.in_layout == Layout::kPlain && c.out_plane_stride > 0) {
+      r.by_channel = false;
+      r.count = c.channels;
+      r.length = r.in_step = c.pixels;
+      r.out_step = c.out_plane_stride;
+    } else if (c.in_layout == Layout::kPlain) {
       r.by_channel = !uniform;
       r.count = uniform ? 1 : c.images * c.channels;
       r.length = uniform ? c.images * c.channels * c.pixels : c.pixels;

@@ -28,6 +28,8 @@ enum class ConvertOp : uint8_t {
 // s8: then kQuantize and kCopy8 write byte ^ 0x80, and kDequantize takes q = byte ^ 0x80 (pass zero-points +
 // 128). x / scale is IEEE division; scales are > 0.
 //
+// `out_plane_stride`: kCopy32 of one image to plain output may leave gaps between the planes of its channels.
+//
 // `fill`: with 8-bit NHWC output the bytes of each pixel from `channels` up to `fill` (<= out_stride) are set
 // to 0; exactly max(channels, fill) are written. Memory is the caller's; 8-bit NHWC input may be read up to
 // 64 bytes past the last channel of a pixel, all other input is read exactly. kQuantize and kDequantize need
@@ -41,7 +43,8 @@ struct ConvertCall {
   int64_t in_stride = 0;  // elements between pixels of NHWC input
   void* output = nullptr;
   Layout out_layout = Layout::kPlain;
-  int64_t out_stride = 0;  // elements between pixels of NHWC output
+  int64_t out_stride = 0;        // elements between pixels of NHWC output
+  int64_t out_plane_stride = 0;  // elements, >= pixels; 0: no gaps
   int64_t fill = 0;
   const float* scale = nullptr;
   const int32_t* zero_point = nullptr;

@@ -15,7 +15,9 @@ void run(const ConvertCall& call, int64_t begin, int64_t end) noexcept {
     for (int64_t c = 0; c < call.channels; ++c) {
       const int64_t plain = (image * call.channels + c) * call.pixels + pixel;
       const int64_t from = call.in_layout == Layout::kNhwc ? i * call.in_stride + c : plain;
-      const int64_t to = call.out_layout == Layout::kNhwc ? i * call.out_stride + c : plain;
+      const int64_t to = call.out_layout == Layout::kNhwc ? i * call.out_stride + c
+                         : call.out_plane_stride > 0      ? c * call.out_plane_stride + pixel
+                                                          : plain;
       const auto* bytes = static_cast<const uint8_t*>(call.input);
       auto* out_bytes = static_cast<uint8_t*>(call.output);
       switch (call.op) {

@@ -12,7 +12,8 @@ namespace {
 
 using namespace testing;
 
-int64_t elements(const ConvertCall& c, Layout layout, int64_t stride) {
+int64_t elements(const ConvertCall& c, Layout layout, int64_t stride, int64_t plane_stride = 0) {
+  if (plane_stride > 0) return (c.channels - 1) * plane_stride + c.pixels;
   return c.images * c.pixels * (layout == Layout::kNhwc ? stride : c.channels);
 }
 
@@ -33,6 +34,10 @@ void check(Random& random, int64_t number) {
     if (random.chance(0.5)) c.out_stride = (c.channels + 3) / 4 * 4;
     c.fill = random.range(0, c.out_stride);
   }
+  if (c.op == ConvertOp::kCopy32 && c.out_layout == Layout::kPlain && random.chance(0.5)) {
+    c.images = 1;
+    c.out_plane_stride = c.pixels + random.range(0, 40);
+  }
   c.per_channel = random.chance(0.5);
   c.flip_sign = c.op != ConvertOp::kCopy32 && random.chance(0.4);
   c.low = static_cast<uint8_t>(random.chance(0.5) ? 0 : random.range(0, 120));
@@ -49,7 +54,7 @@ void check(Random& random, int64_t number) {
   c.offset = offset.data();
 
   const int64_t in_count = elements(c, c.in_layout, c.in_stride),
-                out_count = elements(c, c.out_layout, c.out_stride);
+                out_count = elements(c, c.out_layout, c.out_stride, c.out_plane_stride);
   const auto in_bytes = random.bytes(in_count + 64);
   std::vector<float> in_floats(static_cast<size_t>(in_count));
   for (float& x : in_floats) {
@@ -72,12 +77,12 @@ void check(Random& random, int64_t number) {
     auto got = guard;
     c.output = got.data();
     run_pieces(random, kernel->pieces(c), [&](int64_t i, int64_t j) { kernel->run(c, i, j); });
-    ASSERT_EQ(expected, got) << kernel->name
-                             << fmt::format(
-                                    " case {} op {} layouts {}->{} strides {}->{} fill {} shape {}x{}x{}",
-                                    number, static_cast<int>(c.op), static_cast<int>(c.in_layout),
-                                    static_cast<int>(c.out_layout), c.in_stride, c.out_stride, c.fill,
-                                    c.images, c.channels, c.pixels);
+    ASSERT_EQ(expected, got)
+        << kernel->name
+        << fmt::format(" case {} op {} layouts {}->{} strides {}->{} planes {} fill {} shape {}x{}x{}",
+                       number, static_cast<int>(c.op), static_cast<int>(c.in_layout),
+                       static_cast<int>(c.out_layout), c.in_stride, c.out_stride, c.out_plane_stride, c.fill,
+                       c.images, c.channels, c.pixels);
   }
 }
 

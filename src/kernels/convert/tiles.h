@@ -207,18 +207,19 @@ struct ConvertTiles {
   static void copy32(const ConvertCall& call, int64_t image, int64_t first, int64_t last) {
     const bool to_nhwc = call.out_layout == Layout::kNhwc;
     const int64_t stride = to_nhwc ? call.out_stride : call.in_stride;
+    const int64_t plane = call.out_plane_stride > 0 ? call.out_plane_stride : call.pixels;
     if (to_nhwc && call.channels < 8) return interleave32(call, image, first, last);
     for (int64_t c = 0; c < call.channels; c += 8) {
       for (int64_t p = first; p < last; p += 8) {
-        const int64_t plain = (image * call.channels + c) * call.pixels + p;
+        const int64_t plain = (image * call.channels + c) * plane + p;
         const int64_t nhwc = (image * call.pixels + p) * stride + c;
         const int64_t planes = smaller(8, call.channels - c), pixels = smaller(8, last - p);
         const auto* in = static_cast<const float*>(call.input);
         auto* out = static_cast<float*>(call.output);
         if (to_nhwc)
-          transpose32(in + plain, call.pixels, out + nhwc, stride, planes, pixels);
+          transpose32(in + plain, plane, out + nhwc, stride, planes, pixels);
         else
-          transpose32(in + nhwc, stride, out + plain, call.pixels, pixels, planes);
+          transpose32(in + nhwc, stride, out + plain, plane, pixels, planes);
       }
     }
   }
