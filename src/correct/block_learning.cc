@@ -53,7 +53,7 @@ class Learned {
       for (int64_t i = 0; i < k_; ++i) {
         const int64_t at = o * k_ + i;
         const double exact = layer.weights[at] / layer.grid.step_of(o, i);
-        const auto q = static_cast<int>(layer.rounded[at]);
+        const int8_t q = layer.rounded[at];
         lower_[at] = static_cast<int8_t>(std::clamp(exact >= q ? q : q - 1, -limit, limit - 1));
         place_[at] = static_cast<float>(kTrust * (q - lower_[at]) +
                                         (1 - kTrust) * std::clamp(exact - lower_[at], 0.0, 1.0));
@@ -340,6 +340,7 @@ BlockGain learn_block(const GraphPart& part, std::vector<LayerWeights>& layers,
   const std::vector<float> sizes = learning.input_sizes(layers.size(), floats);
   for (size_t l = 0; l < layers.size(); ++l) learned.emplace_back(layers[l], deviations(layers[l], sizes[l]));
   std::vector<LearnedGrid> moved;
+  moved.reserve(grids.size());
   for (const GridChange& grid : grids) moved.emplace_back(grid.zero_point);
   const auto write = [&] {
     for (size_t l = 0; l < layers.size(); ++l) learned[l].write(floats.layers[l], pool);

@@ -1,6 +1,5 @@
 // Register tiles of P output pixels x B blocks of 16 output channels: 6 x 64, 9 x 48, 14 x 32 and 28 x 16.
 // Each step of 4 input channels broadcasts one dword per pixel and multiplies it with B vectors of weights.
-#include <algorithm>
 #include <array>
 #include <cstring>
 #include <utility>
@@ -44,6 +43,7 @@ inline __attribute__((always_inline)) __m512i broadcast(const uint8_t* p) {
 template <int P, int B>
 inline __attribute__((always_inline)) void multiply(const TileArgs& a, __m512i (&acc)[P][B]) {
   constexpr int kHeld = 9;  // pointers in registers
+  constexpr int kFirst = P < kHeld ? P : kHeld;
   const int8_t *w = a.weights, *ahead = a.ahead;
   const int64_t ahead_step = a.ahead_step;
   const int64_t first = a.offset, last = a.offset + a.run_bytes;
@@ -55,7 +55,7 @@ inline __attribute__((always_inline)) void multiply(const TileArgs& a, __m512i (
     }
     const uint8_t* x[P];
 #pragma GCC unroll 32
-    for (int p = 0; p < std::min(P, kHeld); ++p) x[p] = pointers[p];
+    for (int p = 0; p < kFirst; ++p) x[p] = pointers[p];
 #pragma GCC unroll 1
     for (int64_t k = first; k < last; k += 4, w += 64) {
       asm("" : "+r"(pointers), "+r"(k));  // GCC copies pointers to the stack and steps each of them otherwise
