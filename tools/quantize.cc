@@ -72,7 +72,7 @@ Json json_of(const Arguments& arguments, const Quantized& result, const std::vec
             {"quantized_nodes", result.done.layers.size()},
             {"four_bit_layers", result.done.four_bits},
             {"corrected_biases", result.done.corrected},
-            {"image_grid", result.done.image_grid},
+            {"image_grid", result.done.image.has_value()},
             {"activation_scales", scales_json(result.done.scales)}};
   if (result.equalization)
     json["equalization"] = {
@@ -112,7 +112,7 @@ void print_text(const Arguments& arguments, const Quantized& result) {
   if (result.done.four_bits > 0)
     print(fmt::format("weights of {} in 4 bits\n", plural(result.done.four_bits, "layer")));
   print(scales_text(result.done.scales, arguments.verbose));
-  if (result.done.image_grid)
+  if (result.done.image)
     print(arguments.quantization.input_bytes
               ? "the input takes the images' bytes\n"
               : "the input is quantized to the images' bytes: nothing is lost there\n");

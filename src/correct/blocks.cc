@@ -55,12 +55,29 @@ std::vector<float> bias_of(const Graph& g, NodeId twin, const LayerWeights& laye
   return bias;
 }
 
+std::set<std::string> names_of(const Graph& g, const ActivationGrid& grid) {
+  std::set<std::string> names;
+  for (const auto* nodes : {&grid.quantize, &grid.dequantize})
+    for (const NodeId id : *nodes) names.insert(g.node(id).name);
+  return names;
+}
+
+// Those of `g`, a form of `whole` with known shapes, that have the same nodes there.
+std::vector<ActivationGrid> grids_of_both(const Graph& g, const Graph& whole) {
+  std::set<std::set<std::string>> known;
+  for (const ActivationGrid& grid : activation_grids(whole)) known.insert(names_of(whole, grid));
+  std::vector<ActivationGrid> grids = activation_grids(g);
+  std::erase_if(grids, [&](const ActivationGrid& grid) { return known.count(names_of(g, grid)) == 0; });
+  return grids;
+}
+
 class Cutter {
  public:
-  Cutter(const Graph& reference, const Graph& quantized, bool grids)
-      : reference_(reference), quantized_(quantized), fine_(cut(reference, quantized)) {
-    if (grids) grids_ = activation_grids(quantized);
-  }
+  Cutter(const Graph& reference, const Graph& quantized, std::vector<ActivationGrid> grids)
+      : reference_(reference),
+        quantized_(quantized),
+        fine_(cut(reference, quantized)),
+        grids_(std::move(grids)) {}
 
   const PairedSegments& fine() const { return fine_; }
 
@@ -242,7 +259,8 @@ BlockReport reconstruct_blocks(Graph& quantized, const Graph& reference,
 
   const Graph floats = with_shapes(reference, group.shapes);
   Graph integers = with_shapes(quantized, group.shapes);
-  const Cutter cutter(floats, integers, options.grids);
+  const Cutter cutter(floats, integers,
+                      options.grids ? grids_of_both(integers, quantized) : std::vector<ActivationGrid>());
   std::vector<Block> blocks = cutter.blocks();
   SideBySide networks(floats, integers, reference_engine, data, group.samples,
                       std::min(limits.memory_bytes, memory_limit() / kStoreShare), pool,

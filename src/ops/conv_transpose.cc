@@ -5,7 +5,8 @@ namespace {
 
 void upgrade(Graph& graph, NodeId id, int) {
   upgrade_window(graph, id);
-  if (graph.node(id).attributes.has("output_shape")) drop_attribute(graph, id, "pads");  // they follow from it
+  if (graph.node(id).attributes.has("output_shape"))
+    drop_attribute(graph, id, "pads");  // they follow from it
 }
 
 // Output size: stride * (in - 1) + output_padding + (k - 1) * dilation + 1 - pads; with auto_pad SAME stride

@@ -71,41 +71,33 @@ std::optional<ImageInput> image_grid(const RecipeSetup& setup, const Graph& grap
 }
 
 // Up to what differs between the ways to correct.
-struct Begun {
+RecipeResult begin_recipe(const RecipeSetup& setup, const CalibrationTable& table, const Recipe& recipe) {
   RecipeResult result;
-  std::optional<ImageInput> image;
-};
-
-Begun begin_recipe(const RecipeSetup& setup, const CalibrationTable& table, const Recipe& recipe) {
-  Begun begun;
-  RecipeResult& result = begun.result;
   const QuantizeOptions options = setup.quantization.options();
   result.graph = setup.model.graph;
   result.method = table.method;
   result.scales = choose_activation_params(setup.model.graph, setup.placement, options, table, recipe.scales);
-  begun.image = image_grid(setup, result.graph, table, result.scales.params);
-  result.image_grid = begun.image.has_value();
-  if (begun.image) fold_image_offset(result.graph, setup.placement, options, *begun.image);
-  if (setup.quantization.input_bytes && !begun.image)
+  result.image = image_grid(setup, result.graph, table, result.scales.params);
+  if (result.image) fold_image_offset(result.graph, setup.placement, options, *result.image);
+  if (setup.quantization.input_bytes && !result.image)
     fail(
         ErrorCode::kInvalidArgument,
         "--input-bytes: the model's input is no image, or its preprocessing is not affine by channel, or the "
         "target has no scales per channel");
-  return begun;
+  return result;
 }
 
-void correct_by_formula(const RecipeSetup& setup, Begun& begun, ChannelMeans means) {
+void correct_by_formula(const RecipeSetup& setup, RecipeResult& begun, ChannelMeans means) {
   const auto& image = begun.image;
   if (image) shift_means(means, setup.model.graph.value(image->value).name, image->offset);
-  begun.result.corrected = correct_biases(begun.result.graph, setup.placement, setup.quantization.options(),
-                                          begun.result.scales.params, means);
+  begun.corrected =
+      correct_biases(begun.graph, setup.placement, setup.quantization.options(), begun.scales.params, means);
 }
 
-void insert(const RecipeSetup& setup, const Placement& placement, Begun& begun) {
-  begun.result.layers =
-      insert_qdq(begun.result.graph, placement, setup.quantization.options(), begun.result.scales.params);
+void insert(const RecipeSetup& setup, const Placement& placement, RecipeResult& begun) {
+  begun.layers = insert_qdq(begun.graph, placement, setup.quantization.options(), begun.scales.params);
   setup.model.drop_pages();
-  if (begun.image) add_image_offset(begun.result.graph, *begun.image);
+  if (begun.image) add_image_offset(begun.graph, *begun.image);
 }
 
 }  // namespace
@@ -113,8 +105,7 @@ void insert(const RecipeSetup& setup, const Placement& placement, Begun& begun) 
 RecipeResult follow(const RecipeSetup& setup, const CalibrationTable& found, const Recipe& recipe,
                     const Dataset* data, const std::string& label, double share) {
   const CalibrationTable table = with_method(found, recipe.method);
-  Begun begun = begin_recipe(setup, table, recipe);
-  RecipeResult& result = begun.result;
+  RecipeResult result = begin_recipe(setup, table, recipe);
   SequentialOptions sequential = sequential_options(setup, recipe);
   sequential.share_of_rows = share;
   const bool side_by_side = data != nullptr && setup.effort.effort != "fast" &&
@@ -122,9 +113,9 @@ RecipeResult follow(const RecipeSetup& setup, const CalibrationTable& found, con
   if (side_by_side) {
     if (sequential.bias) add_zero_biases(result.graph, setup.placement.weighted);
   } else if (sequential.bias) {
-    correct_by_formula(setup, begun, data != nullptr ? means_over(setup, *data, label) : means_of(table));
+    correct_by_formula(setup, result, data != nullptr ? means_over(setup, *data, label) : means_of(table));
   }
-  insert(setup, setup.placement, begun);
+  insert(setup, setup.placement, result);
   if (setup.quantization.weights == "int4") result.four_bits = use_four_bits(result.graph, setup.model.graph);
   if (side_by_side) {
     result.sequential = correct_sequentially(result.graph, setup.model.graph, setup.engine, *data, sequential,
@@ -137,26 +128,25 @@ RecipeResult follow(const RecipeSetup& setup, const CalibrationTable& found, con
                                          sequential, setup.runner(label + " blocks"));
     }
   }
-  if (setup.quantization.input_bytes) take_image_bytes(result.graph, *begun.image);
-  return std::move(begun.result);
+  return result;
 }
 
 RecipeResult follow_roughly(const RecipeSetup& setup, const CalibrationTable& table, const Recipe& recipe,
                             const ChannelMeans& means) {
-  Begun begun = begin_recipe(setup, with_method(table, recipe.method), recipe);
-  correct_by_formula(setup, begun, means);
-  insert(setup, setup.placement, begun);
-  return std::move(begun.result);
+  RecipeResult result = begin_recipe(setup, with_method(table, recipe.method), recipe);
+  correct_by_formula(setup, result, means);
+  insert(setup, setup.placement, result);
+  return result;
 }
 
 RecipeResult round_activations(const RecipeSetup& setup, const CalibrationTable& table,
                                const Recipe& recipe) {
-  Begun begun = begin_recipe(setup, with_method(table, recipe.method), recipe);
+  RecipeResult result = begin_recipe(setup, with_method(table, recipe.method), recipe);
   Placement placement = setup.placement;
   placement.weighted.clear();
   placement.tables.clear();
-  insert(setup, placement, begun);
-  return std::move(begun.result);
+  insert(setup, placement, result);
+  return result;
 }
 
 ChannelMeans means_over(const RecipeSetup& setup, const Dataset& data, const std::string& label) {
@@ -261,6 +251,7 @@ RecipeResult quantize_by_recipe(const RecipeSetup& setup, const CalibrationTable
   }
   RecipeResult result = follow(setup, table, recipe, data.get(), "correcting");
   result.tried = std::move(tried);
+  if (setup.quantization.input_bytes) take_image_bytes(result.graph, *result.image);
   return result;
 }
 

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "calibrate/image_input.h"
 #include "correct/bias_correction.h"
 #include "correct/blocks.h"
 #include "correct/sequential.h"
@@ -68,7 +69,7 @@ struct RecipeResult {
   RangeMethod method = RangeMethod::kMse;  // of the ranges
   int corrected = 0;                       // biases
   int four_bits = 0;                       // layers with weights of 4 bits
-  bool image_grid = false;                 // the input's grid is that of the images' bytes
+  std::optional<ImageInput> image;         // where the input's grid is that of the images' bytes
   std::optional<SequentialReport> sequential;
   std::optional<BlockReport> blocks;
   std::vector<TriedRecipe> tried;  // recipe_search.h, best first
@@ -88,7 +89,8 @@ double expected_seconds(const RecipeSetup& setup, const Dataset& data, int trial
 Recipe default_recipe(const RecipeSetup& setup);
 
 // Corrected on `data`, layer by layer; without data by the formula, with what the table knows of channels.
-// Layers look at this share of the rows that they look at otherwise.
+// Layers look at this share of the rows that they look at otherwise. The input is the float model's, with
+// --input-bytes too.
 RecipeResult follow(const RecipeSetup& setup, const CalibrationTable& table, const Recipe& recipe,
                     const Dataset* data, const std::string& label, double share = 1);
 

@@ -197,6 +197,8 @@ class Works(Case):
         q, again = self.folder / "q.onnx", self.folder / "again.onnx"
         self.works(*self.quantize("--threads", 3, limit=40, out="again.onnx"))
         self.assertEqual(q.read_bytes(), again.read_bytes())
+        of_bytes = self.report(*self.quantize("--input-bytes", limit=40, out="again.onnx"))
+        self.assertEqual(of_bytes["corrections"]["tried"], tried)
         for words in (("--method", "mse"), ("--activation-scales", "tensor"), ("--skip", "refit"), ("--effort", "fast"),
                       ("--rounding", "gptq"), ("--weights-per-tensor",)):
             self.assertNotIn("tried", self.report(*self.quantize(*words, limit=40))["corrections"], words)
