@@ -62,7 +62,8 @@ std::set<std::string> names_of(const Graph& g, const ActivationGrid& grid) {
   return names;
 }
 
-// Those of `g`, a form of `whole` with known shapes, that have the same nodes there.
+// Those of `g`, a form of `whole` with known shapes, that have the same nodes there: rounding in front of a
+// concatenation adds nodes that `whole` does not have.
 std::vector<ActivationGrid> grids_of_both(const Graph& g, const Graph& whole) {
   std::set<std::set<std::string>> known;
   for (const ActivationGrid& grid : activation_grids(whole)) known.insert(names_of(whole, grid));
