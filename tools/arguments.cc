@@ -124,9 +124,8 @@ void add_options(CLI::App& app, EffortArguments& a) {
   app.add_option(
          "--rounding", a.rounding,
          "how weights are rounded, where that beats the nearest on held-back samples: gptq; adaround, which "
-         "learns it, no better and four times slower; brecq: gptq, then roundings, steps, biases and the "
-         "scales "
-         "of activations (LSQ) learned block by block; auto: gptq")
+         "learns it, no better and four times slower; brecq: gptq, then roundings, steps, biases and "
+         "activations' scales (LSQ) learned block by block, for minutes; auto: gptq")
       ->check(CLI::IsMember({"auto", "gptq", "adaround", "brecq"}))
       ->capture_default_str();
   app.add_option("--skip", a.skip,
