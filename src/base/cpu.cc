@@ -74,6 +74,21 @@ std::string possible_names() {
 
 }  // namespace
 
+bool halves_512_bit_vectors() {
+#if defined(__x86_64__)
+  static const bool halves = [] {
+    unsigned a, b, c, d;
+    if (!__get_cpuid(0, &a, &b, &c, &d) || b != signature_AMD_ebx || !__get_cpuid(1, &a, &b, &c, &d))
+      return false;
+    const unsigned family = ((a >> 8) & 0xf) + ((a >> 20) & 0xff);
+    return family == 0x19;
+  }();
+  return halves;
+#else
+  return false;
+#endif
+}
+
 Isa best_isa() {
   static const Isa isa = detect();
   return isa;

@@ -1,7 +1,9 @@
-// Tiles of eight or nine vectors of sums, with the epilogue behind the multiplications of each. An AVX-512
-// core multiplies, converts and permutes in different units: with so few sums a tile's epilogue is still
-// under way when the next tile's multiplications begin, so both run side by side. Larger tiles load less, but
-// their two phases follow each other. Internal linkage; only for files compiled for this instruction set.
+// Tiles of eight, nine or twelve vectors of sums, with the epilogue behind the multiplications of each. An
+// AVX-512 core multiplies, converts and permutes in different units: with so few sums a tile's epilogue is
+// still under way when the next tile's multiplications begin, so both run side by side. Larger tiles load
+// less, but their two phases follow each other. Two multiplications a cycle that take five each need ten sums
+// under way; one a cycle is busy with eight. Internal linkage; only for files compiled for this instruction
+// set.
 #pragma once
 
 #include <cstdint>
@@ -25,12 +27,11 @@ struct ShortArgs {
   int64_t pixels;
 };
 
-// Pixels of a tile with B blocks of 16 output channels.
+// Pixels of a tile with B blocks of 16 output channels: of eight or nine sums, and of twelve.
 template <int B>
-constexpr int kShortPixels = B == 1   ? 8
-                             : B == 2 ? 4
-                             : B == 3 ? 3
-                                      : 2;
+constexpr int kShortPixels = B == 3 ? 3 : 8 / B;
+template <int B>
+constexpr int kWidePixels = 12 / B;
 
 // One run of K: `bytes` from x[p] on.
 template <int P, int B, class Input>
@@ -45,7 +46,7 @@ inline __attribute__((always_inline)) void short_run(const Input& x, int64_t byt
       weights[j] = _mm512_load_si512(w + j * block_bytes);
       asm("" : "+v"(weights[j]));  // GCC loads them again for every pixel otherwise
     }
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int p = 0; p < P; ++p) {
       int32_t dword;
       std::memcpy(&dword, x(p) + k, 4);
@@ -56,8 +57,30 @@ inline __attribute__((always_inline)) void short_run(const Input& x, int64_t byt
   }
 }
 
-// The same for pixels `stride` bytes apart, in assembly: GCC keeps addresses in vector registers otherwise,
-// whose units have enough to do.
+// The dword at x + n * stride, n from 0 to 3, in every lane. In assembly: GCC keeps such addresses in vector
+// registers otherwise, whose units have enough to do.
+inline __attribute__((always_inline)) __m512i broadcast_step(const uint8_t* x, int64_t stride,
+                                                             int64_t stride3, int n) {
+  __m512i v;
+  const auto& read = *reinterpret_cast<const uint8_t(*)[]>(x);
+  switch (n) {
+    case 0:
+      asm("vpbroadcastd (%1), %0" : "=v"(v) : "r"(x), "m"(read));
+      break;
+    case 1:
+      asm("vpbroadcastd (%1,%2), %0" : "=v"(v) : "r"(x), "r"(stride), "m"(read));
+      break;
+    case 2:
+      asm("vpbroadcastd (%1,%2,2), %0" : "=v"(v) : "r"(x), "r"(stride), "m"(read));
+      break;
+    default:
+      asm("vpbroadcastd (%1,%2), %0" : "=v"(v) : "r"(x), "r"(stride3), "m"(read));
+  }
+  return v;
+}
+
+// The same for pixels `stride` bytes apart. The tiles of eight or nine sums are assembly, for GCC moves their
+// sums between registers.
 template <int P, int B>
 inline __attribute__((always_inline)) void short_run_steps(const uint8_t* x, int64_t stride, int64_t bytes,
                                                            const int8_t* w, int64_t block_bytes,
@@ -120,8 +143,31 @@ inline __attribute__((always_inline)) void short_run_steps(const uint8_t* x, int
         : [s] "r"(stride), [b] "r"(block_bytes)
         : OCTET_CLOBBERS);
   } else {
-    short_run<P, B>(
-        [&](int p) __attribute__((always_inline)) { return x + p * stride; }, bytes, w, block_bytes, acc);
+    const int64_t stride3 = 3 * stride;
+    const uint8_t* bases[(P + 3) / 4];
+#pragma GCC unroll 4
+    for (int i = 0; i < (P + 3) / 4; ++i) bases[i] = x + 4 * i * stride;
+#pragma GCC unroll 1
+    for (; bytes > 0; bytes -= 4, w += 64) {
+      asm("" : "+r"(bytes));  // GCC compares with an end on the stack otherwise
+      __m512i weights[B];
+#pragma GCC unroll 4
+      for (int j = 0; j < B; ++j) {
+        weights[j] = _mm512_load_si512(w + j * block_bytes);
+        asm("" : "+v"(weights[j]));
+      }
+#pragma GCC unroll 16
+      for (int p = 0; p < P; ++p) {
+        const __m512i inputs = broadcast_step(bases[p / 4], stride, stride3, p % 4);
+#pragma GCC unroll 4
+        for (int j = 0; j < B; ++j) dot(acc[p][j], inputs, weights[j]);
+      }
+#pragma GCC unroll 4
+      for (int i = 0; i < (P + 3) / 4; ++i) {
+        bases[i] += 4;
+        asm("" : "+r"(bases[i]));
+      }
+    }
   }
 #undef OCTET_LOOP
 #undef OCTET_WEIGHTS
@@ -137,7 +183,7 @@ inline __attribute__((always_inline)) void short_sums(const ShortArgs& a, int64_
 #pragma GCC unroll 4
   for (int j = 0; j < B; ++j) {
     const __m512i init = _mm512_load_si512(a.channels->init + 16 * j);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int p = 0; p < P; ++p) acc[p][j] = init;
   }
   const int8_t* w = a.weights;
@@ -147,7 +193,7 @@ inline __attribute__((always_inline)) void short_sums(const ShortArgs& a, int64_
       short_run_steps<P, B>(*pointers++ + pixel_bytes, a.input_stride, a.run_bytes, w, a.block_bytes, acc);
     } else {
       const uint8_t* x[P];
-#pragma GCC unroll 8
+#pragma GCC unroll 16
       for (int p = 0; p < P; ++p) x[p] = pointers[p] + a.offset;
       short_run<P, B>(
           [&](int p) __attribute__((always_inline)) { return x[p]; }, a.run_bytes, w, a.block_bytes, acc);
@@ -188,7 +234,7 @@ inline __attribute__((always_inline)) uint8_t* short_finish(
     const Epilogue& e, const Channels& c, const ShortScales<F == Function::kNone, B>& scales, const Target& t,
     const __m512i (&acc)[P][B], uint8_t* out, const uint8_t* residual, __m512i low, __m512i high) {
   constexpr int kVectors = P * B < kStep<B> ? P * B : kStep<B>;
-#pragma GCC unroll 8
+#pragma GCC unroll 16
   for (int i = 0; i < P * B; i += kVectors) {
     __m512 v[kVectors];
 #pragma GCC unroll 4
@@ -246,31 +292,66 @@ __attribute__((noinline)) void short_tiles(const Epilogue& epilogue, const Short
   }
 }
 
-template <Function F, bool kResidual, bool kSteps>
-void short_tiles(const Epilogue& e, const ShortArgs& a, int blocks) {
-  if (blocks == 4) return short_tiles<F, 4, kResidual, kSteps>(e, a);
-  if (blocks == 3) return short_tiles<F, 3, kResidual, kSteps>(e, a);
-  if (blocks == 2) return short_tiles<F, 2, kResidual, kSteps>(e, a);
-  short_tiles<F, 1, kResidual, kSteps>(e, a);
+// Tiles of twelve sums, then the pixels that are left in those of eight.
+template <int B, bool kResidual, bool kSteps>
+__attribute__((noinline)) void wide_tiles(const Epilogue& epilogue, const ShortArgs& args) {
+  constexpr int P = kWidePixels<B>;
+  const Epilogue e = epilogue;
+  ShortArgs a = args;
+  Target& t = a.target;
+  const __m512i low = _mm512_set1_epi8(static_cast<char>(t.low)),
+                high = _mm512_set1_epi8(static_cast<char>(t.high));
+  const ShortScales<true, B> scales(*a.channels);
+  for (; a.pixels >= P; a.pixels -= P) {
+    __m512i acc[P][B];
+    short_sums<kSteps, P, B>(a, 0, a.offset, acc);
+    t.bytes = short_finish<Function::kNone, P, B, kResidual>(e, *a.channels, scales, t, acc, t.bytes,
+                                                             t.residual, low, high);
+    a.offset += P * a.input_stride;
+    if constexpr (!kSteps) a.pointers += P;
+    if constexpr (kResidual) t.residual += P * t.residual_stride;
+  }
+  if (a.pixels > 0) short_tiles<Function::kNone, B, kResidual, kSteps>(e, a);
 }
 
-template <Function F>
+// kWide: tiles of twelve sums, for epilogues without a function. (Where a pointer leads to each pixel, those
+// of twelve pixels find no registers.)
+template <Function F, bool kWide, int B, bool kResidual, bool kSteps>
+void short_tiles(const Epilogue& e, const ShortArgs& a) {
+  if constexpr (kWide && (kSteps || B > 1))
+    wide_tiles<B, kResidual, kSteps>(e, a);
+  else
+    short_tiles<F, B, kResidual, kSteps>(e, a);
+}
+
+template <Function F, bool kWide, bool kResidual, bool kSteps>
+void short_tiles(const Epilogue& e, const ShortArgs& a, int blocks) {
+  if (blocks == 4) return short_tiles<F, kWide, 4, kResidual, kSteps>(e, a);
+  if (blocks == 3) return short_tiles<F, kWide, 3, kResidual, kSteps>(e, a);
+  if (blocks == 2) return short_tiles<F, kWide, 2, kResidual, kSteps>(e, a);
+  short_tiles<F, kWide, 1, kResidual, kSteps>(e, a);
+}
+
+template <Function F, bool kWide = false>
 void short_tiles(const Epilogue& e, const ShortArgs& a, int blocks) {
   const bool residual = a.target.residual != nullptr, steps = a.input_stride > 0;
   if (residual)
-    steps ? short_tiles<F, true, true>(e, a, blocks) : short_tiles<F, true, false>(e, a, blocks);
+    steps ? short_tiles<F, kWide, true, true>(e, a, blocks)
+          : short_tiles<F, kWide, true, false>(e, a, blocks);
   else
-    steps ? short_tiles<F, false, true>(e, a, blocks) : short_tiles<F, false, false>(e, a, blocks);
+    steps ? short_tiles<F, kWide, false, true>(e, a, blocks)
+          : short_tiles<F, kWide, false, false>(e, a, blocks);
 }
 
 constexpr bool has_short_tiles(Function f) {
   return f == Function::kNone || f == Function::kSilu || f == Function::kHardSwish;
 }
 
-inline void run_short_tiles(const Epilogue& e, const ShortArgs& a, int blocks) {
+// `wide`: tiles of twelve sums where the epilogue has no function.
+inline void run_short_tiles(const Epilogue& e, const ShortArgs& a, int blocks, bool wide) {
   if (e.function == Function::kSilu) return short_tiles<Function::kSilu>(e, a, blocks);
   if (e.function == Function::kHardSwish) return short_tiles<Function::kHardSwish>(e, a, blocks);
-  short_tiles<Function::kNone>(e, a, blocks);
+  wide ? short_tiles<Function::kNone, true>(e, a, blocks) : short_tiles<Function::kNone>(e, a, blocks);
 }
 
 }  // namespace

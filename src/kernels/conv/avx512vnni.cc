@@ -4,6 +4,7 @@
 #include <cstring>
 #include <utility>
 
+#include "base/cpu.h"
 #include "kernels/conv/avx512_short.h"
 #include "kernels/conv/kernels.h"
 #include "kernels/conv/padded_rows.h"
@@ -109,14 +110,22 @@ constexpr std::array<TileFunction, 29> kTileTable[4] = {
     tile_row<3>(std::make_index_sequence<kTiles.pixels[2]>()),
     tile_row<4>(std::make_index_sequence<kTiles.pixels[3]>())};
 
-// Steps of K up to which short tiles are the faster ones, measured: without a function, and with a curve,
-// whose epilogue takes longer.
-constexpr int64_t kShortSteps = 36, kShortCurveSteps = 72;
+// Steps of K up to which short tiles are the faster ones, measured: without a function those of twelve sums,
+// then those of eight; with a curve, whose epilogue takes longer, those of eight.
+struct ShortLimits {
+  int64_t wide, plain, curve;
+};
+constexpr ShortLimits kHalfVectors = {6, 36, 72}, kWholeVectors = {16, 0, 24};
 
-bool is_short(const ConvCall& call, const ConvPlan& plan) {
+enum class Tiles { kLarge, kShort, kWide };
+
+Tiles tiles_of(const ConvCall& call, const ConvPlan& plan) {
   const Function f = call.epilogue.function;
-  if (call.float_output || !has_short_tiles(f)) return false;
-  return plan.packed.k4 <= (f == Function::kNone ? kShortSteps : kShortCurveSteps);
+  if (call.float_output || !has_short_tiles(f)) return Tiles::kLarge;
+  const ShortLimits& limits = halves_512_bit_vectors() ? kHalfVectors : kWholeVectors;
+  if (f == Function::kNone && plan.packed.k4 <= limits.wide) return Tiles::kWide;
+  return plan.packed.k4 <= (f == Function::kNone ? limits.plain : limits.curve) ? Tiles::kShort
+                                                                                : Tiles::kLarge;
 }
 
 // A tile of output channels.
@@ -158,7 +167,7 @@ Target target_at(const ConvCall& call, const ChannelTile& t, int64_t pixel) {
 
 // Pixels [pixel, pixel + count) in short tiles. Their runs are found as ShortArgs says.
 void run_short(const ConvCall& call, const ConvPlan& plan, const uint8_t* const* pointers,
-               int64_t input_stride, const ChannelTile& t, int64_t pixel, int64_t count) {
+               int64_t input_stride, const ChannelTile& t, int64_t pixel, int64_t count, bool wide) {
   ShortArgs a;
   a.pointers = pointers;
   a.input_stride = input_stride;
@@ -171,7 +180,7 @@ void run_short(const ConvCall& call, const ConvPlan& plan, const uint8_t* const*
   a.channels = &t.constants;
   a.target = target_at(call, t, pixel);
   a.pixels = count;
-  run_short_tiles(call.epilogue, a, t.blocks);
+  run_short_tiles(call.epilogue, a, t.blocks, wide);
 }
 
 // The pixels of `taps`, [pixel, pixel + count), in large tiles.
@@ -213,7 +222,7 @@ int64_t pieces(const ConvCall& call) {
 int64_t scratch_bytes(const ConvCall& call) {
   const ConvPlan plan = plan_conv(call, kTiles);
   int64_t bytes = plan.scratch_bytes;
-  if (is_short(call, plan) && has_padded_rows(plan, call.shape))
+  if (tiles_of(call, plan) != Tiles::kLarge && has_padded_rows(plan, call.shape))
     bytes += call.shape.kernel_h * padded_row_bytes(plan, call.shape);
   return bytes;
 }
@@ -224,26 +233,27 @@ struct Work {
       : call(c),
         plan(plan_conv(c, kTiles)),
         taps(start_taps(c, plan, scratch)),
-        in_short_tiles(is_short(c, plan)),
-        with_rows(in_short_tiles && has_padded_rows(plan, c.shape)) {
+        tiles(tiles_of(c, plan)),
+        with_rows(tiles != Tiles::kLarge && has_padded_rows(plan, c.shape)) {
     if (with_rows) rows = start_rows(c, plan, scratch + plan.scratch_bytes);
   }
 
-  ChannelTile tiles[2];  // those of the latest tiles with an even and an odd number
+  ChannelTile channels[2];  // those of the latest tiles with an even and an odd number
   int64_t loaded[2] = {-1, -1};
   const ConvCall& call;
   const ConvPlan plan;
   const Taps taps;
   PaddedRows rows;
   int64_t filled = -1;  // first pixel of the block whose pointers are in `taps`
-  const bool in_short_tiles, with_rows;
+  const Tiles tiles;
+  const bool with_rows;
 };
 
 const ChannelTile& tile_of(Work& w, int64_t index) {
   const auto i = static_cast<size_t>(index & 1);
-  if (w.loaded[i] != index) load_tile(w.call, w.plan, index, w.tiles[i]);
+  if (w.loaded[i] != index) load_tile(w.call, w.plan, index, w.channels[i]);
   w.loaded[i] = index;
-  return w.tiles[i];
+  return w.channels[i];
 }
 
 // Pixels of one tile of channels, by pointers to their taps.
@@ -252,8 +262,8 @@ void run_by_taps(Work& w, const ChannelTile& tile, int64_t pixel, int64_t end) {
     const int64_t count = end - pixel < w.plan.block_pixels ? end - pixel : w.plan.block_pixels;
     if (w.filled != pixel) fill_taps(w.call, w.plan, w.taps, pixel, count);
     w.filled = pixel;
-    if (w.in_short_tiles && tile.target.bounded)
-      run_short(w.call, w.plan, w.taps.pointers, 0, tile, pixel, count);
+    if (w.tiles != Tiles::kLarge && tile.target.bounded)
+      run_short(w.call, w.plan, w.taps.pointers, 0, tile, pixel, count, w.tiles == Tiles::kWide);
     else
       run_tiles(w.call, w.plan, w.taps, tile, pixel, count);
   }
@@ -261,7 +271,7 @@ void run_by_taps(Work& w, const ChannelTile& tile, int64_t pixel, int64_t end) {
 
 // How far from `pixel` a part of a piece goes that is one walk for every tile of channels.
 int64_t part_end(const Work& w, int64_t pixel, int64_t end) {
-  if (w.in_short_tiles && w.plan.linear) return end;
+  if (w.tiles != Tiles::kLarge && w.plan.linear) return end;
   const int64_t out_w = w.call.shape.out_w;
   const int64_t next = w.with_rows ? (pixel / out_w + 1) * out_w : pixel + w.plan.block_pixels;
   return next < end ? next : end;
@@ -279,8 +289,8 @@ void run_part(Work& w, const ConvPiece& piece, int64_t pixel, int64_t end) {
   }
   for (int64_t t = piece.first_tile; t < piece.last_tile; ++t) {
     const ChannelTile& tile = tile_of(w, t);
-    if (w.in_short_tiles && step > 0 && tile.target.bounded)
-      run_short(w.call, w.plan, bases, step, tile, pixel, end - pixel);
+    if (w.tiles != Tiles::kLarge && step > 0 && tile.target.bounded)
+      run_short(w.call, w.plan, bases, step, tile, pixel, end - pixel, w.tiles == Tiles::kWide);
     else
       run_by_taps(w, tile, pixel, end);
   }
