@@ -159,7 +159,9 @@ void run_softmax(const Attributes& attributes, Inputs inputs, Outputs outputs) {
 
 int64_t softmax_parts(const Attributes& attributes, Inputs inputs, std::span<const Tensor> /*outputs*/) {
   if (inputs[0].count() == 0) return 1;
-  return suitable_parts(inputs[0].count(), softmax_walk(attributes, inputs[0]).units);
+  constexpr int64_t kCost = 8;  // of an exponential, in copies
+  const SoftmaxWalk walk = softmax_walk(attributes, inputs[0]);
+  return suitable_parts(kCost * inputs[0].count(), walk.units);
 }
 
 void run_softmax_parts(const Attributes& attributes, Inputs inputs, Outputs outputs, int64_t begin,
