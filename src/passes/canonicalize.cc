@@ -26,6 +26,7 @@ void canonicalize(Graph& graph) {
     changed |= fold_constants(graph);
     changed |= widen_1d(graph);
     changed |= fold_batch_norm(graph);
+    changed |= convolve_transposed(graph);
     changed |= fold_space_to_depth(graph);
     changed |= fuse_activations(graph);
     changed |= fuse_normalization(graph);

@@ -19,9 +19,14 @@ bool fold_constants(Graph& graph, int64_t max_bytes = 64 << 20);
 // is computed on each element behind it.
 bool widen_1d(Graph& graph);
 
-// A BatchNormalization (or a Mul or Add by a constant per channel) behind a convolution goes into its weights
-// and bias.
+// A BatchNormalization (or a Mul or Add by a constant per channel) behind a convolution, transposed or not,
+// goes into its weights and bias.
 bool fold_batch_norm(Graph& graph);
+
+// A ConvTranspose by constant weights with equal strides becomes a Conv of all its phases and a DepthToSpace
+// (up to the order of additions), which have 8-bit forms; the function of each element behind it comes
+// between the two.
+bool convolve_transposed(Graph& graph);
 
 // A convolution of every second pixel, joined by channels from several starts (the Focus of YOLOX and
 // YOLOv5), becomes one with twice the kernel and stride over the pixels themselves.

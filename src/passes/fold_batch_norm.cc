@@ -59,17 +59,22 @@ bool fold_into(Graph& graph, NodeId conv_id) {
   const Node next = graph.node(next_id);
   if (next.inputs[0] == y && next.inputs.size() > 1 && next.inputs[1] == y) return false;
   const Tensor& w = *graph.value(weight).constant;
-  const int64_t channels = w.shape()[0];
+  const bool transposed = conv.is("ConvTranspose");
+  const int64_t groups = conv.attributes.get_int("group", 1);
+  const int64_t first = w.shape()[0], second = w.shape()[1];
+  const int64_t channels = transposed ? second * groups : first;
   const auto affine = affine_of(graph, next, y, channels);
   if (!affine) return false;
 
   Tensor scaled = w.clone();
-  const int64_t inner = channels ? w.count() / channels : 0;
+  const int64_t pairs = first * second, taps = pairs ? w.count() / pairs : 0;
+  for (int64_t pair = 0; pair < pairs; ++pair) {
+    const int64_t row = pair / second;
+    const double factor = affine->scale[transposed ? row / (first / groups) * second + pair % second : row];
+    for (float& v : scaled.as<float>().subspan(pair * taps, taps)) v = static_cast<float>(v * factor);
+  }
   Tensor shifted(DType::kFloat32, {channels});
   for (int64_t c = 0; c < channels; ++c) {
-    for (int64_t i = 0; i < inner; ++i)
-      scaled.as<float>()[c * inner + i] =
-          static_cast<float>(scaled.as<float>()[c * inner + i] * affine->scale[c]);
     const double b = bias == kNoId ? 0 : graph.value(bias).constant->as<float>()[c];
     shifted.as<float>()[c] = static_cast<float>(b * affine->scale[c] + affine->shift[c]);
   }
@@ -91,7 +96,9 @@ bool fold_into(Graph& graph, NodeId conv_id) {
 bool fold_batch_norm(Graph& graph) {
   bool changed = false;
   for (NodeId id : graph.sorted())
-    while (graph.node(id).alive && graph.node(id).is("Conv") && fold_into(graph, id)) changed = true;
+    while (graph.node(id).alive && (graph.node(id).is("Conv") || graph.node(id).is("ConvTranspose")) &&
+           fold_into(graph, id))
+      changed = true;
   return changed;
 }
 
