@@ -68,6 +68,8 @@ std::string_view lowering_text(const OpDef& op) {
       return "average_pool, average_pool_f32, generic";
     case Lowering::kGlobalAveragePool:
       return "global_average_pool, global_average_pool_f32, generic";
+    case Lowering::kDepthToSpace:
+      return "depth_to_space, generic";
     case Lowering::kResize:
       return "resize_nearest, resize_linear, generic";
     case Lowering::kActivation:

@@ -127,6 +127,19 @@ void lower_resize(LoweringState& l, NodeId id) {
   finish(l, id, *m);
 }
 
+void lower_depth_to_space(LoweringState& l, NodeId id) {
+  const Node& node = l.graph().node(id);
+  const auto in = l.quantized(node.inputs[0]);
+  if (!in || in->params.per_channel() || node.attributes.get_string("mode", "DCR") != "DCR")
+    return lower_generic(l, id);
+  const auto m = moved_value(l, node, Layout::kNhwc);
+  if (!m) return lower_generic(l, id);
+  StepDef& step = l.add_step("depth_to_space", id, {m->from}, {m->to});
+  step.attributes.set("block", node.attributes.get_int("blocksize", 1));
+  l.set_precision(step, "int8");
+  finish(l, id, *m);
+}
+
 void lower_concat(LoweringState& l, NodeId id) {
   if (l.lower_array_concat(id)) return;
   const Graph& g = l.graph();

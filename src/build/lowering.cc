@@ -201,6 +201,8 @@ void LoweringState::lower_single(NodeId id) {
       return lower_pool(*this, id);
     case Lowering::kResize:
       return lower_resize(*this, id);
+    case Lowering::kDepthToSpace:
+      return lower_depth_to_space(*this, id);
     case Lowering::kConcat:
       return lower_concat(*this, id);
     case Lowering::kReshape:

@@ -229,6 +229,7 @@ void lower_arithmetic(LoweringState& l, const NodeGroup& group);
 void lower_activation(LoweringState& l, NodeId id);
 void lower_pool(LoweringState& l, NodeId id);
 void lower_resize(LoweringState& l, NodeId id);
+void lower_depth_to_space(LoweringState& l, NodeId id);
 void lower_concat(LoweringState& l, NodeId id);
 void lower_reshape(LoweringState& l, NodeId id);
 void lower_matmul(LoweringState& l, NodeId id);

@@ -112,6 +112,32 @@ class NetworkMaker {
     return op("Resize", {x.id, kNoId, constant(Tensor::of<float>({4}, {1, 1, f, f}))},
               {x.shape[0], x.shape[1], x.shape[2] * factor, x.shape[3] * factor}, std::move(a));
   }
+  Val depth_to_space(const Val& x, int64_t block) {
+    Attributes a;
+    a.set("blocksize", block);
+    a.set("mode", std::string(random_.chance(0.5) ? "DCR" : "CRD"));
+    return op("DepthToSpace", {x.id},
+              {x.shape[0], x.shape[1] / (block * block), x.shape[2] * block, x.shape[3] * block},
+              std::move(a));
+  }
+  Val transposed_conv(const Val& x) {
+    const int64_t kernel = random_.range(2, 4), pad = random_.range(0, kernel / 2);
+    const int64_t group = x.shape[1] % 2 == 0 && random_.chance(0.3) ? 2 : 1, of_group = random_.range(1, 12);
+    const float scale = 1.5f / std::sqrt(static_cast<float>(x.shape[1] / group * kernel));
+    Attributes a;
+    a.set("kernel_shape", Ints{kernel, kernel});
+    a.set("strides", Ints{2, 2});
+    a.set("pads", Ints(4, pad));
+    a.set("group", group);
+    const auto size = [&](int64_t in) { return (in - 1) * 2 + kernel - 2 * pad; };
+    if (size(x.shape[2]) < 1 || size(x.shape[3]) < 1) return random_conv(x);
+    const Val y =
+        op("ConvTranspose",
+           {x.id, constant(random_floats(random_, {x.shape[1], of_group, kernel, kernel}, -scale, scale)),
+            constant(random_floats(random_, {of_group * group}, -0.5f, 0.5f))},
+           {x.shape[0], of_group * group, size(x.shape[2]), size(x.shape[3])}, std::move(a));
+    return random_.chance(0.5) ? activation(y) : y;
+  }
   Val concat(const std::vector<Val>& parts) {
     std::vector<ValueId> in;
     Shape shape = parts[0].shape;
@@ -267,7 +293,9 @@ class NetworkMaker {
       case 4:
         return std::min(x.shape[2], x.shape[3]) >= 2 ? pool("AveragePool", x, 2, 2, 0) : random_conv(x);
       case 5:
-        return x.shape[2] * x.shape[3] <= 100 ? resize(x, random_.chance(0.4), 2) : random_conv(x);
+        if (x.shape[2] * x.shape[3] > 100) return random_conv(x);
+        if (x.shape[1] % 4 == 0 && random_.chance(0.3)) return depth_to_space(x, 2);
+        return random_.chance(0.5) ? transposed_conv(x) : resize(x, random_.chance(0.4), 2);
       case 6: {  // squeeze and excite
         const Val gate = op("Sigmoid", {random_conv_1x1(global_pool(x)).id}, {x.shape[0], x.shape[1], 1, 1});
         return op("Mul", {x.id, gate.id}, x.shape);

@@ -38,7 +38,8 @@ std::span<const OpDef> depth_to_space_ops() {
        .attributes =
            {block, {.name = "mode", .kind = AttributeKind::kString, .choices = {"DCR", "CRD"}, .since = 11}},
        .infer = infer_to_space,
-       .quant = QuantRule::kSameScale},
+       .quant = QuantRule::kSameScale,
+       .lowering = Lowering::kDepthToSpace},
       {.name = "SpaceToDepth",
        .attributes = {block},
        .infer = infer_to_depth,

@@ -50,6 +50,7 @@ enum class Lowering : uint8_t {
   kAveragePool,
   kGlobalAveragePool,
   kResize,
+  kDepthToSpace,
   kActivation,
   kReshape,
   kTranspose,
