@@ -11,6 +11,7 @@
 #include "pipeline/files.h"
 #include "pipeline/recipe_search.h"
 #include "pipeline/text.h"
+#include "pipeline/trial_budget.h"
 
 namespace octet {
 namespace {
@@ -219,6 +220,16 @@ void expect(const RecipeSetup& setup, const Log& log) {
   note(log, fmt::format("effort {}: about {:.0f} s{}", setup.effort.effort,
                         std::max(1.0, expected_seconds(setup, *data, trials)),
                         trials > 0 ? ", in which it tries other recipes" : ""));
+  if (setup.effort.effort != "best" || setup.effort.rounding != "auto" || setup.effort.skips("gptq") ||
+      data->size() < kFewestToSearch)
+    return;
+  const int steps = plan_best(setup, *data).iterations;
+  if (steps == 0)
+    note(log, "blocks are not learned: that would take too long here; --rounding brecq does it nonetheless");
+  else if (steps < BlockOptions().iterations)
+    note(log, fmt::format("blocks are learned with {} steps instead of {}, which would take too long; "
+                          "--rounding brecq takes all",
+                          steps, BlockOptions().iterations));
 }
 
 }  // namespace

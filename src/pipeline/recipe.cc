@@ -123,6 +123,7 @@ RecipeResult follow(const RecipeSetup& setup, const CalibrationTable& found, con
     for (const LayerCorrection& layer : result.sequential->layers) result.corrected += layer.bias;
     if (recipe.blocks) {
       BlockOptions blocks;
+      blocks.iterations = recipe.iterations;
       blocks.zero_points = !setup.quantization.options().target->symmetric;
       result.blocks = reconstruct_blocks(result.graph, setup.model.graph, setup.engine, *data, blocks,
                                          sequential, setup.runner(label + " blocks"));
@@ -183,7 +184,27 @@ ChannelScaleOptions scale_options(const QuantizationArguments& quantization, boo
   return scales;
 }
 
+namespace {
+
+// Of one core; infinite where nothing is known, or nothing is corrected layer by layer.
+double counted_seconds(const RecipeSetup& setup, const Dataset& data, int trials) {
+  const EffortArguments& effort = setup.effort;
+  constexpr double kOthers = 0.2;  // of the work of correcting: calibration and the report
+  const bool corrects = effort.effort != "fast" && !effort.skips("gptq") && data.size() >= kFewestToSearch &&
+                        setup.quantization.options().target->channel_scales;
+  if (!corrects || effort.rounding == "adaround") return std::numeric_limits<double>::infinity();
+  if (effort.effort == "best") return plan_best(setup, data).seconds;
+  double all = correction_work(setup, data) * (share_of_trials(trials) + kOthers);
+  if (effort.rounding == "brecq") all += learning_work(setup, data, {});
+  return all;
+}
+
+}  // namespace
+
 double expected_seconds(const RecipeSetup& setup, const Dataset& data, int trials) {
+  const int threads = setup.threads > 0 ? setup.threads : available_cpus();
+  if (const double counted = counted_seconds(setup, data, trials); std::isfinite(counted))
+    return counted / threads;
   using Clock = std::chrono::steady_clock;
   const auto seconds = [](Clock::time_point since) {
     return std::chrono::duration<double>(Clock::now() - since).count();
@@ -210,7 +231,6 @@ double expected_seconds(const RecipeSetup& setup, const Dataset& data, int trial
   double passes = fast ? 2 : 9 * share_of_trials(trials);
   if (setup.effort.effort == "best") passes = 70;
   const auto samples = static_cast<double>(data.size());
-  const int threads = setup.threads > 0 ? setup.threads : available_cpus();
   return samples * passes * (load / 3 + once) / threads;
 }
 

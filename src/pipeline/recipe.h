@@ -52,8 +52,9 @@ struct Recipe {
   std::string name = "default";
   std::optional<RangeMethod> method;  // nullopt: the ranges that the table has
   ChannelScaleOptions scales;
-  double lambda = 1;    // ridge of the refit of 8-bit weights; 0: no refit
-  bool blocks = false;  // reconstructed, behind the layers
+  double lambda = 1;                           // ridge of the refit of 8-bit weights; 0: no refit
+  bool blocks = false;                         // reconstructed, behind the layers
+  int iterations = BlockOptions().iterations;  // of that
 };
 
 struct TriedRecipe {
@@ -81,8 +82,9 @@ std::optional<double> quality(const Comparison& comparison);
 // How scales per channel are chosen from these samples.
 ChannelScaleOptions scale_options(const QuantizationArguments& quantization, bool synthetic);
 
-// Seconds that --effort is expected to take from here, from the time of one sample; `trials` recipes are
-// tried by the default one.
+// Seconds that --effort is expected to take from here: as counted from shapes (trial_budget.h), or from the
+// time of one sample where shapes are not known, or little is corrected. `trials` recipes are tried by the
+// default one.
 double expected_seconds(const RecipeSetup& setup, const Dataset& data, int trials);
 
 // The recipe that --effort default follows.

@@ -12,11 +12,13 @@
 namespace octet {
 namespace {
 
-constexpr int64_t kHeldBack = 5;   // every fifth sample, where they are few
-constexpr size_t kMostInFull = 5;  // recipes that are tried in full beside the default
+constexpr int64_t kHeldBack = 5;  // every fifth sample, where they are few
 constexpr double kNothingLost = 1e9;
 // Decibels that an alternative must win by: with a fourth of the judges luck is larger.
 constexpr double kMargin = 0.1, kMarginOfFew = 0.5;
+// Other ridges of the refit follow the samples more or less closely, which their own halves flatter.
+constexpr double kMarginOfRefits = 0.5;
+constexpr double kHopeless = 1;                    // decibels behind the best on the first half
 constexpr double kOtherTargets = 0.6;              // of the work of correcting
 constexpr int64_t kLookBytes = int64_t{64} << 20;  // of weights of engines that run side by side
 
@@ -180,9 +182,11 @@ class Search {
   }
 
   // On the first `folds`; compared with the best on the same ones.
-  void attempt(const Recipe& recipe, const std::string& label, size_t folds = 2) {
+  void attempt(const Recipe& recipe, const std::string& label, size_t folds = 2,
+               std::optional<double> margin = {}) {
     Attempt made{recipe, {}};
     for (size_t f = 0; f < std::min(folds, folds_.size()); ++f) {
+      if (f > 0 && best_ && made.quality(f) < best_->quality(f) - kHopeless) break;
       const Fold& fold = folds_[f];
       const RecipeResult result = follow(setup_, fold.table, recipe, &fold.fit, label, fold.share);
       const engine::Engine engine(build_engine(result.graph));
@@ -195,7 +199,7 @@ class Search {
     const double told =
         all > made.folds.size() ? db + best_->quality(all) - best_->quality(made.folds.size()) : db;
     tried_.push_back({recipe.name, db < kNothingLost ? std::optional(told) : std::nullopt});
-    if (best_ && db <= best_->quality(made.folds.size()) + margin_) return;
+    if (best_ && db <= best_->quality(made.folds.size()) + margin.value_or(margin_)) return;
     best_ = std::move(made);
   }
 
@@ -242,36 +246,40 @@ class Search {
 
 RecipeSearch search_recipes(const RecipeSetup& setup, const CalibrationTable& table, const Dataset& data,
                             const Recipe& first) {
+  const BestPlan plan = plan_best(setup, data);
+  const auto most = static_cast<size_t>(plan.alternatives);
   Search search(setup, make_folds(setup, table, data, 2, false), kMargin);
   const std::vector<Recipe> all = alternatives(setup, search.fold().table, first);
   // Never less than --effort default tries, and what a rough look adds to that.
   std::vector<Recipe> some;
   const auto add = [&](const Recipe& recipe) {
     const auto same = [&](const Recipe& r) { return r.name == recipe.name; };
-    if (some.size() < kMostInFull && std::none_of(some.begin(), some.end(), same) &&
+    if (some.size() < most && std::none_of(some.begin(), some.end(), same) &&
         std::any_of(all.begin() + 1, all.end(), same))
       some.push_back(recipe);
   };
   for (const Recipe& recipe : few_alternatives(setup, search.fold().table, first)) add(recipe);
-  for (const Recipe& recipe : search.promising(all, 1, kMostInFull)) add(recipe);
+  for (const Recipe& recipe : search.promising(all, 1, most)) add(recipe);
   const bool blocks = setup.effort.rounding == "auto" && search.fold().fit.size() >= kFewestToLearn &&
-                      !setup.effort.skips("gptq");
-  const size_t steps = 1 + some.size() + (first.lambda > 0 ? 2 : 0) + (blocks ? 1 : 0);
+                      !setup.effort.skips("gptq") && plan.iterations > 0;
+  const bool refits = first.lambda > 0 && plan.refits;
+  const size_t steps = 1 + some.size() + (refits ? 2 : 0) + (blocks ? 1 : 0);
   size_t step = 0;
   const auto label = [&] { return fmt::format("trying {}/{}", ++step, steps); };
   search.attempt(all[0], label());
   for (const Recipe& recipe : some) search.attempt(recipe, label());
   const Recipe best = search.best();
-  if (first.lambda > 0)
+  if (refits)
     for (const double lambda : {0.3, 0.0}) {
       Recipe other = best;
       other.lambda = lambda * first.lambda;
       other.name += lambda > 0 ? ", bolder refit" : ", no refit";
-      search.attempt(other, label());
+      search.attempt(other, label(), 2, kMarginOfRefits);
     }
   if (blocks) {
     Recipe other = search.best();
     other.blocks = true;
+    other.iterations = plan.iterations;
     other.name += ", blocks learned";
     search.attempt(other, label(), 1);
   }

@@ -19,20 +19,45 @@ constexpr double kBudget = 28;   // seconds of one core: 14 on two, of 15
 constexpr double kTrial = 0.75;  // of the work, on half the samples; the first look as well
 constexpr int kMostTrials = 3;
 
+// Of learning blocks, for each sample of a step: products (forward, and twice backward), and values that are
+// made, rounded and differentiated. Measured on the same networks, within a fifth.
+constexpr double kLearnMacs = 0.055, kLearnValues = 6.5;
+constexpr double kLearnSamples = 35;  // as many more: errors before and behind, without gradients
+
+constexpr double kBestBudget = 260;  // seconds of one core: 130 on two, of 180
+constexpr double kBestTrial = 0.6;   // of the work, on half the samples, with its share of looks
+constexpr double kBestOthers = 1.3;  // of the work: calibration and the report come on top
+constexpr double kRefits = 2, kFolds = 2;
+constexpr double kRaced = 0.8;  // of the trials; the others end behind their first half
+constexpr int kMostAlternatives = 5, kFewestAlternatives = 2;
+
 double count_of(const Shape& shape) {
   double count = 1;
   for (const int64_t d : shape) count *= static_cast<double>(d);
   return count;
 }
 
-double layer_work(const Graph& graph, const Node& node, const SymbolValues& symbols, double samples) {
+// Multiplications of a weighted layer for one sample; `k` and `positions` as there.
+struct LayerSize {
+  double channels = 0, k = 0, positions = 0, groups = 1;
+};
+
+LayerSize layer_size(const Graph& graph, const Node& node, const SymbolValues& symbols) {
   const Shape& w = graph.value(node.inputs[1]).constant->shape();
   const Shape y = evaluate(*graph.value(node.outputs[0]).shape, symbols);
   const bool conv = node.is("Conv");
-  const double groups = conv ? static_cast<double>(node.attributes.get_int("group", 1)) : 1;
-  const auto channels = static_cast<double>(conv ? w.at(0) : y.back());
+  LayerSize size;
+  size.groups = conv ? static_cast<double>(node.attributes.get_int("group", 1)) : 1;
+  size.channels = static_cast<double>(conv ? w.at(0) : y.back());
+  if (!(size.channels > 0)) return {};
+  size.k = count_of(w) / size.channels;
+  size.positions = count_of(y) / size.channels;
+  return size;
+}
+
+double layer_work(const Graph& graph, const Node& node, const SymbolValues& symbols, double samples) {
+  const auto [channels, k, positions, groups] = layer_size(graph, node, symbols);
   if (!(channels > 0)) return 0;
-  const double k = count_of(w) / channels, positions = count_of(y) / channels;
   const double gram = k * k * groups;
   const double rows =
       std::min({kMostRows, kMostOutputs / channels, kMostGram / std::max(1.0, gram), positions * samples});
@@ -43,28 +68,80 @@ double layer_work(const Graph& graph, const Node& node, const SymbolValues& symb
   return work;
 }
 
-}  // namespace
+constexpr double kUnknown = std::numeric_limits<double>::infinity();
 
-double correction_work(const RecipeSetup& setup, const Dataset& data) {
-  constexpr double kUnknown = std::numeric_limits<double>::infinity();
+// Values that one sample makes.
+double values_of(const Graph& graph, const SymbolValues& symbols) {
+  double count = 0;
+  for (ValueId v = 0; v < graph.value_slots(); ++v)
+    if (graph.value(v).producer != kNoId && graph.value(v).shape)
+      count += count_of(evaluate(*graph.value(v).shape, symbols));
+  return count;
+}
+
+// `work` of the sizes that the first sample gives; infinite where they are not known.
+template <typename Work>
+double with_sizes(const RecipeSetup& setup, const Dataset& data, const Work& work) {
   if (data.size() == 0) return kUnknown;
   const Sample sample = data.load(0);
   if (sample.bad) return kUnknown;
-  const Graph& graph = setup.model.graph;
   const auto known = shapes_for(setup.engine.model(), order_inputs(setup.engine.model(), sample.inputs));
-  const SymbolValues symbols(known.begin(), known.end());
-  const double samples = std::min(kMostSamples, static_cast<double>(data.size()));
-  double work = 0;
   try {
-    for (const NodeId id : setup.placement.weighted)
-      work += layer_work(graph, graph.node(id), symbols, samples);
-    for (ValueId v = 0; v < graph.value_slots(); ++v)
-      if (graph.value(v).producer != kNoId && graph.value(v).shape)
-        work += kValues * samples * count_of(evaluate(*graph.value(v).shape, symbols));
+    return work(SymbolValues(known.begin(), known.end())) / kBillion;
   } catch (const Error&) {  // a symbol that only a run knows
     return kUnknown;
   }
-  return work / kBillion;
+}
+
+}  // namespace
+
+double correction_work(const RecipeSetup& setup, const Dataset& data) {
+  const Graph& graph = setup.model.graph;
+  const double samples = std::min(kMostSamples, static_cast<double>(data.size()));
+  return with_sizes(setup, data, [&](const SymbolValues& symbols) {
+    double work = kValues * samples * values_of(graph, symbols);
+    for (const NodeId id : setup.placement.weighted)
+      work += layer_work(graph, graph.node(id), symbols, samples);
+    return work;
+  });
+}
+
+double learning_work(const RecipeSetup& setup, const Dataset& data, const BlockOptions& options) {
+  const Graph& graph = setup.model.graph;
+  return with_sizes(setup, data, [&](const SymbolValues& symbols) {
+    double sample = kLearnValues * values_of(graph, symbols);
+    for (const NodeId id : setup.placement.weighted) {
+      const auto [channels, k, positions, groups] = layer_size(graph, graph.node(id), symbols);
+      sample += kLearnMacs * positions * channels * k;
+    }
+    return sample * (options.iterations * options.batch + kLearnSamples);
+  });
+}
+
+BestPlan plan_best(const RecipeSetup& setup, const Dataset& data) {
+  const double work = correction_work(setup, data);
+  BestPlan plan;
+  plan.seconds = kUnknown;
+  const auto seconds = [&](const BestPlan& p, double learning) {
+    const double trials = kRaced * kFolds * (1 + p.alternatives + (p.refits ? kRefits : 0));
+    return work * (kBestOthers + kBestTrial * trials) + 2 * learning;
+  };
+  // The least of what is wanted first: blocks gain least.
+  for (plan.alternatives = kMostAlternatives; plan.alternatives >= kFewestAlternatives; --plan.alternatives) {
+    plan.refits = plan.alternatives > kFewestAlternatives;
+    if (plan.seconds = seconds(plan, 0); plan.seconds <= kBestBudget) break;
+  }
+  plan.alternatives = std::max(plan.alternatives, kFewestAlternatives);
+  BlockOptions blocks;
+  for (const int part : {1, 2, 4}) {
+    blocks.iterations = BlockOptions().iterations / part;
+    const double all = seconds(plan, learning_work(setup, data, blocks));
+    if (!(all <= kBestBudget)) continue;
+    plan.iterations = blocks.iterations;
+    plan.seconds = all;
+    break;
+  }
+  return plan;
 }
 
 int affordable_trials(double work, double before) {

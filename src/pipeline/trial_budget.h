@@ -1,4 +1,4 @@
-// What --effort default has time for beside its own recipe.
+// What --effort default and best have time for beside the first recipe.
 #pragma once
 
 #include "pipeline/recipe.h"
@@ -16,5 +16,17 @@ int affordable_trials(double work, double before);
 
 // Of the whole quantization with them, as multiples of the work.
 double share_of_trials(int trials);
+
+// Work of learning all blocks once (blocks.h), in the same seconds, with this many steps.
+double learning_work(const RecipeSetup& setup, const Dataset& data, const BlockOptions& options);
+
+// What --effort best tries, so that three minutes on two cores are enough where that is possible.
+struct BestPlan {
+  int alternatives = 0;  // in full, beside the first recipe
+  bool refits = false;   // other ridges
+  int iterations = 0;    // of learned blocks; 0: none are tried
+  double seconds = 0;    // of one core, all of it; infinite where nothing is known
+};
+BestPlan plan_best(const RecipeSetup& setup, const Dataset& data);
 
 }  // namespace octet
