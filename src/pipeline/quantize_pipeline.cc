@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "build/build.h"
+#include "calibrate/late_ranges.h"
 #include "calibrate/tensorrt_cache.h"
 #include "data/preprocess.h"
 #include "data/synthetic.h"
@@ -35,8 +36,8 @@ std::unique_ptr<Dataset> stand_in(const Graph& graph, std::optional<std::string>
       warn(log, fmt::format("guessed --preprocess \"{}\" from the input's shape: give the right one", guess));
     if (!preprocess) preprocess = guess;
     if (explain)
-      note(log, fmt::format("no --data: {} synthetic images stand in; real ones give classifiers 1 to 4 dB "
-                            "more, detectors up to 9",
+      note(log, fmt::format("no --data: {} synthetic images stand in; real ones give classifiers 1 to 2 dB "
+                            "more, detectors 2 to 8",
                             count));
     return synthetic_images(*preprocess, count);
   }
@@ -273,9 +274,11 @@ Quantized quantize(const QuantizeArguments& arguments, FloatModel& model, Progre
     setup.data = [&](int64_t most) { return arguments.data.open(preprocess, most); };
   if (arguments.table.empty())
     setup.calibrate = [&](const Dataset& some) {
-      return calibrate(model, float_engine, result.placement, arguments.quantization, some, preprocess,
-                       setup.runner("calibrating"))
-          .table;
+      CalibrationTable table = calibrate(model, float_engine, result.placement, arguments.quantization, some,
+                                         preprocess, setup.runner("calibrating"))
+                                   .table;
+      if (setup.synthetic && !table.preprocess.empty()) widen_late_ranges(model.graph, table);
+      return table;
     };
   if (!arguments.data.given() && arguments.table.empty()) {
     setup.synthetic = true;
@@ -288,6 +291,8 @@ Quantized quantize(const QuantizeArguments& arguments, FloatModel& model, Progre
     const auto run = [&] {
       result.calibrated = calibrate(model, float_engine, result.placement, arguments.quantization, *data,
                                     preprocess, setup.runner("calibrating"));
+      CalibrationTable& table = result.calibrated.table;
+      if (setup.synthetic && !table.preprocess.empty()) widen_late_ranges(model.graph, table);
     };
     const auto again = [&] {  // the graph has changed
       infer_shapes(model.graph);
