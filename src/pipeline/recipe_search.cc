@@ -14,7 +14,7 @@ namespace {
 
 constexpr int64_t kHeldBack = 5;  // every fifth sample, where they are few
 constexpr double kNothingLost = 1e9;
-// Decibels that an alternative must win by: with a fourth of the judges luck is larger.
+// Decibels that an alternative must win by: on one half of the samples luck is larger.
 constexpr double kMargin = 0.1, kMarginOfFew = 0.5;
 // Other ridges of the refit follow the samples more or less closely, which their own halves flatter.
 constexpr double kMarginOfRefits = 0.5;
@@ -281,7 +281,7 @@ RecipeSearch search_recipes(const RecipeSetup& setup, const CalibrationTable& ta
     other.blocks = true;
     other.iterations = plan.iterations;
     other.name += ", blocks learned";
-    search.attempt(other, label(), 1);
+    search.attempt(other, label(), 1, kMarginOfFew);
   }
   return search.take();
 }

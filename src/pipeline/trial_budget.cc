@@ -24,11 +24,12 @@ constexpr int kMostTrials = 3;
 constexpr double kLearnMacs = 0.055, kLearnValues = 6.5;
 constexpr double kLearnSamples = 35;  // as many more: errors before and behind, without gradients
 
-constexpr double kBestBudget = 260;  // seconds of one core: 130 on two, of 180
+constexpr double kBestBudget = 250;  // seconds of one core: 125 on two, of 180
 constexpr double kBestTrial = 0.6;   // of the work, on half the samples, with its share of looks
 constexpr double kBestOthers = 1.3;  // of the work: calibration and the report come on top
 constexpr double kRefits = 2, kFolds = 2;
-constexpr double kRaced = 0.8;  // of the trials; the others end behind their first half
+constexpr double kLearned = 1.5;  // times: once to try, and every other time what wins
+constexpr double kRaced = 0.8;    // of the trials; the others end behind their first half
 constexpr int kMostAlternatives = 5, kFewestAlternatives = 2;
 
 double count_of(const Shape& shape) {
@@ -124,7 +125,7 @@ BestPlan plan_best(const RecipeSetup& setup, const Dataset& data) {
   plan.seconds = kUnknown;
   const auto seconds = [&](const BestPlan& p, double learning) {
     const double trials = kRaced * kFolds * (1 + p.alternatives + (p.refits ? kRefits : 0));
-    return work * (kBestOthers + kBestTrial * trials) + 2 * learning;
+    return work * (kBestOthers + kBestTrial * trials) + kLearned * learning;
   };
   // The least of what is wanted first: blocks gain least.
   for (plan.alternatives = kMostAlternatives; plan.alternatives >= kFewestAlternatives; --plan.alternatives) {
