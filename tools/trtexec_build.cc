@@ -106,7 +106,7 @@ Graph quantized(const TrtexecOptions& options) {
   if (options.calib.empty()) {
     warn(
         "--int8 without --calib, and the model has no Q/DQ: ranges come from made-up inputs; --calib with a "
-        "folder of images gives classifiers 1 to 4 dB more, detectors up to 9");
+        "folder of images gives classifiers 1 to 2 dB more, detectors 2 to 8");
   } else if (is_data(options.calib)) {
     arguments.data.data = options.calib;
   } else {

@@ -13,6 +13,8 @@ namespace {
 
 constexpr double kLevels = 255;
 constexpr double kRowShare = 1.0 / 6;  // of the least gain is enough for rows
+// Where that many of the tensors gain the least gain, others are worth half of it.
+constexpr double kMany = 0.2;
 constexpr double kWeightLevels = 127;
 constexpr double kAlphas[] = {0.25, 0.5, 0.75, 1};
 // A channel's scale is at least this part of the largest.
@@ -125,7 +127,13 @@ class Chooser {
       choice.alpha = alpha;
       best = std::move(scale);
     }
-    double least = rows(members.front()) ? options_.least_gain_db * kRowShare : options_.least_gain_db;
+    const bool row = rows(members.front());
+    double least = row ? options_.least_gain_db * kRowShare : options_.least_gain_db;
+    if (!row) {
+      ++images_;
+      gaining_ += choice.gain_db > least;
+      least *= share_;
+    }
     if (options_.scales == ActivationScales::kChannel) least = 0.1;
     if (choice.gain_db <= least) return;
     choice.taken = options_.scales != ActivationScales::kTensor;
@@ -133,6 +141,11 @@ class Chooser {
     choice.scale = std::move(best);
     result_.choices.push_back(std::move(choice));
   }
+
+  // Of all tensors that choose() saw, whether many gain.
+  bool many_gain() const { return gaining_ >= kMany * images_ && gaining_ > 0; }
+  // Of the least gain, from now on.
+  void take_from(double share) { share_ = share; }
 
  private:
   bool rows(ValueId value) const { return graph_.value(value).shape->size() != 4; }
@@ -214,6 +227,8 @@ class Chooser {
   const ChannelScaleOptions& options_;
   ChosenParams& result_;
   std::set<NodeId> weighted_;
+  int images_ = 0, gaining_ = 0;
+  double share_ = 1;
 };
 
 // Where a table has scales, not only ranges: the largest of a group, bit for bit.
@@ -267,9 +282,20 @@ ChosenParams choose_activation_params(const Graph& graph, const Placement& place
         fmt::format("{} of the {} images that scales per channel need", table.samples, options.fewest_images);
   if (!result.off.empty()) limited.scales = ActivationScales::kTensor;
   const auto groups = channel_groups(graph, placement, quantize);
+  const auto choose = [&](Chooser& chooser) {
+    for (size_t g = 0; g < groups.size(); ++g)
+      if (groups[g] && !placement.groups[g].empty()) chooser.choose(static_cast<int32_t>(g), *groups[g]);
+  };
+  const ActivationParams whole = result.params;
   Chooser chooser(graph, placement, table, limited, result);
-  for (size_t g = 0; g < groups.size(); ++g)
-    if (groups[g] && !placement.groups[g].empty()) chooser.choose(static_cast<int32_t>(g), *groups[g]);
+  choose(chooser);
+  if (limited.scales == ActivationScales::kAuto && chooser.many_gain()) {
+    result.params = whole;
+    result.choices.clear();
+    result.taken = 0;
+    chooser.take_from(0.5);
+    choose(chooser);
+  }
   std::stable_sort(result.choices.begin(), result.choices.end(),
                    [](const ChannelChoice& a, const ChannelChoice& b) { return a.gain_db > b.gain_db; });
   return result;

@@ -27,9 +27,12 @@ ActivationScales parse_activation_scales(std::string_view name);
 
 struct ChannelScaleOptions {
   ActivationScales scales = ActivationScales::kAuto;
-  double room = 4;              // standard deviations beyond the mean extremes,
-  double stretch = 1;           // which are multiplied by this
-  double least_gain_db = 6;     // kAuto: below it a tensor keeps one scale; kChannel: 0.1
+  double room = 4;     // standard deviations beyond the mean extremes,
+  double stretch = 1;  // which are multiplied by this
+  // kAuto: below it a tensor keeps one scale, or below half of it where a fifth of all tensors gain it (rows
+  // apart): channels that differ so often do so for a reason (SiLU in yolox_nano: 26.3 dB, with 3 dB 28.4),
+  // elsewhere what is predicted is near the error of predicting. kChannel: 0.1.
+  double least_gain_db = 6;
   double most_alpha = 1;        // a smaller one clips less where images differ from those that were seen
   uint64_t fewest_images = 10;  // below it all tensors keep one scale
 };

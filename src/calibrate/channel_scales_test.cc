@@ -88,6 +88,21 @@ TEST(ChannelScales, ThePredictedGainIsTheMeasuredOne) {
   EXPECT_NEAR(chosen.choices[0].gain_db, 10 * std::log10(whole / own), 1e-3);
 }
 
+TEST(ChannelScales, WhereManyGainHalfTheGainIsEnough) {
+  Case s(1, {10, 2, 2, 1});
+  s.table.tensors["x"] = channels_of({10, 0.1, 0.1, 0.1});
+  const ChosenParams all = s.choose({.scales = ActivationScales::kChannel});
+  ASSERT_EQ(all.choices.size(), 2u);
+  const double more = all.choices[0].gain_db, less = all.choices[1].gain_db;
+  ASSERT_GT(less, 0.6 * more);
+  const ChosenParams both = s.choose({.least_gain_db = (more + less) / 2});
+  EXPECT_EQ(both.taken, 2);
+  EXPECT_EQ(both.choices.size(), 2u);
+  EXPECT_EQ(both.params, all.params);
+  EXPECT_EQ(s.choose({.least_gain_db = more + 0.01}).taken, 0);
+  EXPECT_EQ(s.choose({.least_gain_db = 1.9 * less}).taken, 0) << "none gains that";
+}
+
 TEST(ChannelScales, RoomCoversWhatImagesVary) {
   Case s(4, {10, 1, 1, 1});
   TableChannels& c = s.table.tensors["r"].channels;
