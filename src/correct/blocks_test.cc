@@ -195,6 +195,73 @@ TEST(Blocks, LearnTheScalesOfActivations) {
   EXPECT_LT(lost[1], 0.8 * lost[0]) << "seed " << seed;
 }
 
+// Fixing shapes rounds in front of a concatenation whose inputs have scales of their own by channel: nodes
+// that the network whose constants are written does not have.
+TEST(Blocks, LeaveGridsThatOneFormOfTheGraphHas) {
+  Random random(11);
+  testing::NetworkMaker m(random);
+  const auto x = m.input({1, 6, 12, 12});
+  const auto layer = [&](const auto& from, int64_t channels, bool relu) {
+    testing::NetworkMaker::ConvOptions o;
+    o.out_c = channels;
+    const auto y = m.conv(from, o);
+    return relu ? m.op("Relu", {y.id}, y.shape) : y;
+  };
+  const auto a = layer(x, 8, true), b = layer(a, 4, true), c = layer(a, 6, true);
+  Attributes axis;
+  axis.set("axis", int64_t{1});
+  Shape joined = b.shape;
+  joined[1] = 10;
+  const auto both = m.op("Concat", {b.id, c.id}, joined, axis);
+  m.graph.mark_output(layer(both, 5, false).id);
+  infer_shapes(m.graph);
+  canonicalize(m.graph);
+  const FixedData data = testing::data_for(m.graph, random, 30, -1, 1);
+
+  Graph quantized = m.graph;
+  const QuantizeOptions options;
+  const Placement placement = place(quantized, options);
+  add_zero_biases(quantized, placement.weighted);
+  ActivationParams params = tensor_params(quantized, placement, options, [](const std::string&) {
+    return std::optional(Range{-1, 6});
+  });
+  const auto channels = [&](const std::string& name, size_t first, size_t count) {
+    QuantParams& q = params.at(*quantized.find_value(name));
+    const float scale = q.scale[0];
+    const int32_t zero = q.zero_point[0];
+    q.axis = 1;
+    q.scale.clear();
+    for (size_t i = first; i < first + count; ++i)
+      q.scale.push_back(scale * (0.5f + 0.1f * static_cast<float>(i)));
+    q.zero_point.assign(count, zero);
+  };
+  channels(m.graph.value(b.id).name, 0, 4);
+  channels(m.graph.value(c.id).name, 4, 6);
+  channels(m.graph.value(both.id).name, 0, 10);
+  insert_qdq(quantized, placement, options, params);
+
+  const Graph shaped = with_shapes(quantized, {{1, 6, 12, 12}});
+  const auto all = activation_grids(shaped);
+  const auto known = [&](const ActivationGrid& grid) {
+    return std::all_of(grid.quantize.begin(), grid.quantize.end(),
+                       [&](NodeId id) { return quantized.find_node(shaped.node(id).name).has_value(); });
+  };
+  const auto kept = std::count_if(all.begin(), all.end(), known);
+  ASSERT_LT(kept, static_cast<int64_t>(all.size())) << "the network is no longer a case of this";
+  const Engine engine(build_engine(m.graph));
+  const BlockReport report = reconstruct_blocks(quantized, m.graph, engine, data, {}, {}, {2});
+  bool changed = false;
+  int64_t grids = 0;
+  for (const ReconstructedBlock& block : report.blocks) {
+    changed = changed || block.kept;
+    grids += block.gain.grids;
+  }
+  EXPECT_TRUE(changed);
+  EXPECT_GT(grids, 0);
+  EXPECT_LE(grids, kept);
+  build_engine(quantized);
+}
+
 TEST(Blocks, DoNotDependOnThreadsOrMemory) {
   Random random(7);
   const Graph graph = testing::coarse_network(random);
