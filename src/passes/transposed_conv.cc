@@ -73,6 +73,7 @@ bool convolve(Graph& graph, NodeId id) {
   const auto strides = a.get_ints("strides", ones), pads = a.get_ints("pads", {0, 0, 0, 0}),
              extra = a.get_ints("output_padding", {0, 0});
   if (w.dtype() != DType::kFloat32 || w.rank() != 4 || w.count() == 0) return false;
+  if (bias != kNoId && graph.value(bias).constant->dtype() != DType::kFloat32) return false;
   if (a.has("output_shape") || a.get_string("auto_pad", "NOTSET") != "NOTSET" ||
       a.get_ints("dilations", ones) != ones || strides[0] != strides[1])
     return false;
@@ -180,16 +181,65 @@ bool compute_before(Graph& graph, NodeId id) {
   return true;
 }
 
+// The convolution whose results, or functions of each of their elements, `value` holds; kNoId: none, or
+// others read them too.
+NodeId convolution_behind(const Graph& graph, ValueId value) {
+  while (only_use(graph, value)) {
+    const NodeId id = graph.value(value).producer;
+    if (id == kNoId) return kNoId;
+    const Node& node = graph.node(id);
+    if (node.is("Conv")) return id;
+    const OpDef* op = find_op(node.op, node.domain);
+    if (op == nullptr || op->quant != QuantRule::kActivation) return kNoId;
+    value = node.inputs[0];
+  }
+  return kNoId;
+}
+
+// Pixel shuffling whose phases are innermost (CRD) has them outermost once the convolution in front of it
+// makes its channels in that order: then pixels are whole runs of bytes.
+bool reorder_channels(Graph& graph, NodeId id) {
+  const Node& shuffle = graph.node(id);
+  if (shuffle.attributes.get_string("mode", "DCR") != "CRD") return false;
+  const NodeId conv_id = convolution_behind(graph, shuffle.inputs[0]);
+  if (conv_id == kNoId || graph.node(conv_id).attributes.get_int("group", 1) != 1) return false;
+  const Node conv = graph.node(conv_id);
+  const int64_t block = shuffle.attributes.get_int("blocksize", 1), phases = block * block;
+  for (size_t i = 1; i < conv.inputs.size(); ++i) {
+    if (conv.inputs[i] == kNoId) continue;
+    if (!graph.is_constant(conv.inputs[i]) ||
+        graph.value(conv.inputs[i]).constant->dtype() != DType::kFloat32)
+      return false;
+  }
+  for (size_t i = 1; i < conv.inputs.size(); ++i) {
+    if (conv.inputs[i] == kNoId) continue;
+    const Tensor& from = *graph.value(conv.inputs[i]).constant;
+    const int64_t rows = from.shape()[0], channels = rows / phases, length = from.count() / rows;
+    Tensor to = from.clone();
+    for (int64_t row = 0; row < rows; ++row) {
+      const int64_t source = channel_of(row % channels, row / channels, channels, phases, true);
+      std::ranges::copy(from.as<float>().subspan(source * length, length),
+                        to.as<float>().begin() + row * length);
+    }
+    graph.set_input(conv_id, i,
+                    graph.add_constant(graph.value(conv.inputs[i]).name + "_phases", std::move(to)));
+  }
+  graph.node(id).attributes.set("mode", std::string("DCR"));
+  return true;
+}
+
 }  // namespace
 
 bool convolve_transposed(Graph& graph) {
   bool changed = false;
   for (const NodeId id : graph.sorted()) {
     if (!graph.node(id).alive) continue;
-    if (graph.node(id).is("ConvTranspose"))
+    if (graph.node(id).is("ConvTranspose")) {
       changed |= convolve(graph, id);
-    else if (graph.node(id).is("DepthToSpace"))
+    } else if (graph.node(id).is("DepthToSpace")) {
+      changed |= reorder_channels(graph, id);
       changed |= compute_before(graph, id);
+    }
   }
   if (!changed) return false;
   graph.prune();

@@ -48,11 +48,11 @@ TEST(ConvolveTransposed, ComputesTheSame) {
       return (in - 1) * c.stride + c.extra[axis] + c.kernel[axis] - c.pads[axis] - c.pads[axis + 2];
     };
     if (size(0, height) < 1 || size(1, width) < 1) continue;
-    SCOPED_TRACE(::testing::Message() << "case " << i << " groups " << c.groups << " kernel " << c.kernel[0]
-                                    << "x" << c.kernel[1] << " stride " << c.stride << " pads " << c.pads[0]
-                                    << "," << c.pads[1] << "," << c.pads[2] << "," << c.pads[3] << " extra "
-                                    << c.extra[0] << "," << c.extra[1] << " input " << height << "x"
-                                    << width);
+    SCOPED_TRACE(::testing::Message()
+                 << "case " << i << " groups " << c.groups << " kernel " << c.kernel[0] << "x" << c.kernel[1]
+                 << " stride " << c.stride << " pads " << c.pads[0] << "," << c.pads[1] << "," << c.pads[2]
+                 << "," << c.pads[3] << " extra " << c.extra[0] << "," << c.extra[1] << " input " << height
+                 << "x" << width);
     Net n({2, c.in_c, height, width});
     const Graph before = n.finish(transposed(n, n.x, c));
     Graph after = before;
@@ -74,6 +74,21 @@ TEST(ConvolveTransposed, TakesWhatStandsBehindItAlong) {
   Graph after = before;
   canonicalize(after);
   EXPECT_EQ(ops_of(after), (Names{"Conv", "Relu", "Relu", "DepthToSpace"}));
+  expect_same_function(before, after);
+}
+
+TEST(ConvolveTransposed, PutsPhasesOutermost) {
+  Net n;
+  Attributes a;
+  a.set("blocksize", int64_t{2});
+  a.set("mode", std::string("CRD"));
+  const ValueId conv = n.op("Relu", {n.conv(n.x, 4, 12, "conv")}, "relu");
+  const Graph before = n.finish(n.op("DepthToSpace", {conv}, "shuffled", std::move(a)));
+  Graph after = before;
+  canonicalize(after);
+  EXPECT_EQ(ops_of(after), (Names{"Conv", "Relu", "DepthToSpace"}));
+  const Node* last = after.producer(after.outputs()[0]);
+  EXPECT_EQ(last->attributes.get_string("mode", "DCR"), "DCR");
   expect_same_function(before, after);
 }
 
