@@ -129,13 +129,16 @@ void lower_resize(LoweringState& l, NodeId id) {
 
 void lower_depth_to_space(LoweringState& l, NodeId id) {
   const Node& node = l.graph().node(id);
-  const auto in = l.quantized(node.inputs[0]);
-  if (!in || in->params.per_channel() || node.attributes.get_string("mode", "DCR") != "DCR")
-    return lower_generic(l, id);
-  const auto m = moved_value(l, node, Layout::kNhwc);
-  if (!m) return lower_generic(l, id);
-  StepDef& step = l.add_step("depth_to_space", id, {m->from}, {m->to});
+  const ValueId x = node.inputs[0], y = node.outputs[0];
+  if (node.attributes.get_string("mode", "DCR") != "DCR") return lower_generic(l, id);
+  const auto in = l.quantized(x);
+  const auto m = in && !in->params.per_channel() ? moved_value(l, node, Layout::kNhwc) : std::nullopt;
+  if (!m && (in || l.graph().value(x).dtype != DType::kFloat32)) return lower_generic(l, id);
+  StepDef& step = m ? l.add_step("depth_to_space", id, {m->from}, {m->to})
+                    : l.add_step("depth_to_space", id, {l.tensor(x, Layout::kNhwc)},
+                                 {l.make(y, DType::kFloat32, Layout::kNhwc)});
   step.attributes.set("block", node.attributes.get_int("blocksize", 1));
+  if (!m) return l.set_precision(step, "float32", l.float_reason(node));
   l.set_precision(step, "int8");
   finish(l, id, *m);
 }

@@ -24,8 +24,8 @@ bool widen_1d(Graph& graph);
 bool fold_batch_norm(Graph& graph);
 
 // A ConvTranspose by constant weights with equal strides becomes a Conv of all its phases and a DepthToSpace
-// (up to the order of additions), which have 8-bit forms. Functions of each element behind a DepthToSpace come
-// in front of it, and its phases become the outermost channels where a convolution makes them.
+// (up to the order of additions), which have 8-bit forms. Functions of each element behind a DepthToSpace
+// come in front of it, and its phases become the outermost channels where a convolution makes them.
 bool convolve_transposed(Graph& graph);
 
 // A convolution of every second pixel, joined by channels from several starts (the Focus of YOLOX and
