@@ -41,7 +41,7 @@ void canonicalize(Graph& graph) {
     // Constants may be sizes, from which further ones follow.
     graph.prune();
     infer_shapes(graph);
-    changed = fold_constants(graph);
+    changed = fold_constants(graph) || convolve_batch_norm(graph);
   }
 }
 

@@ -23,6 +23,10 @@ bool widen_1d(Graph& graph);
 // goes into its weights and bias.
 bool fold_batch_norm(Graph& graph);
 
+// A BatchNormalization of an image that stays (DenseNet's, behind a concatenation) becomes a convolution of
+// each channel with one tap, whose 8-bit weight is exact. Only once nothing else can take it in.
+bool convolve_batch_norm(Graph& graph);
+
 // A ConvTranspose by constant weights with equal strides becomes a Conv of all its phases and a DepthToSpace
 // (up to the order of additions), which have 8-bit forms. Functions of each element behind a DepthToSpace
 // come in front of it, and its phases become the outermost channels where a convolution makes them.

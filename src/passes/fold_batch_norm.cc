@@ -1,6 +1,8 @@
+#include <algorithm>
 #include <cmath>
 
 #include "passes/canonicalize.h"
+#include "passes/match.h"
 
 namespace octet {
 namespace {
@@ -91,7 +93,39 @@ bool fold_into(Graph& graph, NodeId conv_id) {
   return true;
 }
 
+bool convolve(Graph& graph, NodeId id) {
+  const Node node = graph.node(id);
+  const auto& shape = graph.value(node.inputs[0]).shape;
+  if (graph.value(node.inputs[0]).dtype != DType::kFloat32 || !shape || shape->size() != 4 ||
+      !(*shape)[1].known())
+    return false;
+  const int64_t channels = (*shape)[1].value();
+  const auto affine = affine_of(graph, node, node.inputs[0], channels);
+  if (!affine || channels == 0) return false;
+  Tensor weights(DType::kFloat32, {channels, 1, 1, 1}), bias(DType::kFloat32, {channels});
+  std::ranges::transform(affine->scale, weights.as<float>().begin(),
+                         [](double v) { return static_cast<float>(v); });
+  std::ranges::transform(affine->shift, bias.as<float>().begin(),
+                         [](double v) { return static_cast<float>(v); });
+  Attributes attributes;
+  attributes.set("kernel_shape", std::vector<int64_t>{1, 1});
+  attributes.set("group", channels);
+  become(graph, id, "Conv", "",
+         {node.inputs[0], graph.add_constant(node.name + "_scale", std::move(weights)),
+          graph.add_constant(node.name + "_shift", std::move(bias))},
+         std::move(attributes));
+  return true;
+}
+
 }  // namespace
+
+bool convolve_batch_norm(Graph& graph) {
+  bool changed = false;
+  for (const NodeId id : graph.sorted())
+    if (graph.node(id).is("BatchNormalization")) changed |= convolve(graph, id);
+  if (changed) graph.prune();
+  return changed;
+}
 
 bool fold_batch_norm(Graph& graph) {
   bool changed = false;

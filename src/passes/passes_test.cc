@@ -39,6 +39,21 @@ TEST(FoldBatchNorm, ConstantsPerChannelToo) {
   expect_same_function(before, after, 1e-4);
 }
 
+TEST(ConvolveBatchNorm, WhereNothingTakesItIn) {
+  Net n;
+  const ValueId both = n.concat({n.conv(n.x, 4, 4, "conv"), n.x}, "both");
+  const ValueId normal =
+      n.op("BatchNormalization",
+           {both, n.floats({8}, 0.5f, 2), n.floats({8}), n.floats({8}), n.floats({8}, 0.2f, 2)}, "bn");
+  const Graph before = n.finish(n.op("Relu", {normal}, "relu"));
+  Graph after = before;
+  canonicalize(after);
+  EXPECT_EQ(ops_of(after), (Names{"Conv", "Concat", "Conv", "Relu"}));
+  const Node* relu = after.producer(after.outputs()[0]);
+  EXPECT_EQ(after.producer(relu->inputs[0])->attributes.get_int("group", 1), 8);
+  expect_same_function(before, after, 1e-4);
+}
+
 TEST(FoldBatchNorm, LeavesWhatOthersRead) {
   Net n;
   const ValueId y = n.conv(n.x, 4, 4, "conv");
