@@ -18,6 +18,7 @@ constexpr double kNothingLost = 1e9;
 constexpr double kMargin = 0.1, kMarginOfFew = 0.5;
 // Other ridges of the refit follow the samples more or less closely, which their own halves flatter.
 constexpr double kMarginOfRefits = 0.5;
+constexpr double kMarginOfBlocks = 0.2;            // and more than nothing on either half
 constexpr double kHopeless = 1;                    // decibels behind the best on the first half
 constexpr double kOtherTargets = 0.6;              // of the work of correcting
 constexpr int64_t kLookBytes = int64_t{64} << 20;  // of weights of engines that run side by side
@@ -181,17 +182,20 @@ class Search {
     return best;
   }
 
-  // On the first `folds`; compared with the best on the same ones.
-  void attempt(const Recipe& recipe, const std::string& label, size_t folds = 2,
-               std::optional<double> margin = {}) {
+  // Compared with the best on the same halves; with `on_each` it must be better on each.
+  void attempt(const Recipe& recipe, const std::string& label, std::optional<double> margin = {},
+               bool on_each = false) {
     Attempt made{recipe, {}};
-    for (size_t f = 0; f < std::min(folds, folds_.size()); ++f) {
+    bool everywhere = true;
+    for (size_t f = 0; f < folds_.size(); ++f) {
       if (f > 0 && best_ && made.quality(f) < best_->quality(f) - kHopeless) break;
       const Fold& fold = folds_[f];
       const RecipeResult result = follow(setup_, fold.table, recipe, &fold.fit, label, fold.share);
       const engine::Engine engine(build_engine(result.graph));
       made.folds.push_back(
           measure_outputs(setup_.engine, {&engine, 1}, fold.judge, setup_.runner("judging"))[0]);
+      everywhere = everywhere && best_ && made.of(f) > best_->of(f);
+      if (on_each && !everywhere) break;
     }
     const double db = made.quality(made.folds.size());
     // What was tried on fewer folds is told as if it had gained as much on all.
@@ -200,6 +204,7 @@ class Search {
         all > made.folds.size() ? db + best_->quality(all) - best_->quality(made.folds.size()) : db;
     tried_.push_back({recipe.name, db < kNothingLost ? std::optional(told) : std::nullopt});
     if (best_ && db <= best_->quality(made.folds.size()) + margin.value_or(margin_)) return;
+    if (on_each && !everywhere) return;
     best_ = std::move(made);
   }
 
@@ -225,6 +230,7 @@ class Search {
       for (size_t f = 0; f < std::min(count, folds.size()); ++f) sums += folds[f];
       return output_quality(sums).value_or(kNothingLost);
     }
+    double of(size_t fold) const { return output_quality(folds[fold]).value_or(kNothingLost); }
   };
 
   int64_t weight_bytes() const {  // of an engine with weights in 8 bits
@@ -274,14 +280,14 @@ RecipeSearch search_recipes(const RecipeSetup& setup, const CalibrationTable& ta
       Recipe other = best;
       other.lambda = lambda * first.lambda;
       other.name += lambda > 0 ? ", bolder refit" : ", no refit";
-      search.attempt(other, label(), 2, kMarginOfRefits);
+      search.attempt(other, label(), kMarginOfRefits);
     }
   if (blocks) {
     Recipe other = search.best();
     other.blocks = true;
     other.iterations = plan.iterations;
     other.name += ", blocks learned";
-    search.attempt(other, label(), 1, kMarginOfFew);
+    search.attempt(other, label(), kMarginOfBlocks, true);
   }
   return search.take();
 }

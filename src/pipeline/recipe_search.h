@@ -3,11 +3,11 @@
 //
 // --effort best: first a rough look at every combination of range methods and ways to give channels scales;
 // then the whole correction for what --effort default would try, for the most promising and for the default;
-// then other ridges of the refit for the best of these; then blocks learned behind it (blocks.h). Every
-// recipe is followed twice, from either half of the samples, and judged by the other half: the difference
-// between two recipes has a standard error of a decibel with 100 photographs for judges, and of two with 20.
-// What is a decibel worse on the first half is not followed on the second. How many are tried, and with how
-// many steps blocks are learned, is counted from shapes (trial_budget.h).
+// then other ridges of the refit for the best of these; then blocks learned behind it (blocks.h), which must
+// win on both halves. Every recipe is followed twice, from either half of the samples, and judged by the
+// other half: the difference between two recipes has a standard error of a decibel with 100 photographs for
+// judges, and of two with 20. What is a decibel worse on the first half is not followed on the second. How
+// many are tried, and with how many steps blocks are learned, is counted from shapes (trial_budget.h).
 //
 // --effort default: the same for one to three alternatives on one of the halves, where the network is so
 // small that there is time for it (trial_budget.h); what wins must win by half a decibel.

@@ -24,11 +24,11 @@ constexpr int kMostTrials = 3;
 constexpr double kLearnMacs = 0.055, kLearnValues = 6.5;
 constexpr double kLearnSamples = 35;  // as many more: errors before and behind, without gradients
 
-constexpr double kBestBudget = 250;  // seconds of one core: 125 on two, of 180
+constexpr double kBestBudget = 240;  // seconds of one core: 120 on two, of 180
 constexpr double kBestTrial = 0.6;   // of the work, on half the samples, with its share of looks
 constexpr double kBestOthers = 1.3;  // of the work: calibration and the report come on top
 constexpr double kRefits = 2, kFolds = 2;
-constexpr double kLearned = 1.5;  // times: once to try, and every other time what wins
+constexpr double kLearned = 2.5;  // times: on both halves, and every other time once more on all
 constexpr double kRaced = 0.8;    // of the trials; the others end behind their first half
 constexpr int kMostAlternatives = 5, kFewestAlternatives = 2;
 
@@ -130,7 +130,8 @@ BestPlan plan_best(const RecipeSetup& setup, const Dataset& data) {
   // The least of what is wanted first: blocks gain least.
   for (plan.alternatives = kMostAlternatives; plan.alternatives >= kFewestAlternatives; --plan.alternatives) {
     plan.refits = plan.alternatives > kFewestAlternatives;
-    if (plan.seconds = seconds(plan, 0); plan.seconds <= kBestBudget) break;
+    plan.seconds = seconds(plan, 0);
+    if (plan.seconds <= kBestBudget) break;
   }
   plan.alternatives = std::max(plan.alternatives, kFewestAlternatives);
   BlockOptions blocks;
