@@ -93,10 +93,50 @@ Taps make_taps(const Options& o, double x, int64_t in, double scale) {
   return taps;
 }
 
+// Whether an output element is an input element, whatever it holds.
+bool is_copy(const Taps& taps) {
+  return !taps.outside && taps.index.size() == 1 && taps.weight[0] == 1.0f;
+}
+
+// The last axis: rows of x, `in` elements each. Every output has kTaps taps or is a copy.
+template <typename T, typename Sum, size_t kTaps>
+void resize_rows(const T* x, T* y, int64_t rows, int64_t in, const std::vector<Taps>& all) {
+  struct Flat {
+    bool copy;
+    int64_t index[kTaps];
+    Sum weight[kTaps];
+  };
+  std::vector<Flat> flat(all.size());
+  for (size_t i = 0; i < all.size(); ++i) {
+    flat[i].copy = is_copy(all[i]);
+    for (size_t t = 0; t < all[i].index.size(); ++t) {
+      flat[i].index[t] = all[i].index[t];
+      flat[i].weight[t] = static_cast<Sum>(all[i].weight[t]);
+    }
+  }
+  for (int64_t r = 0; r < rows; ++r, x += in)
+    for (const Flat& taps : flat) {
+      Sum sum{0};
+      if (taps.copy) {
+        *y++ = x[taps.index[0]];
+        continue;
+      }
+      for (size_t t = 0; t < kTaps; ++t) sum += taps.weight[t] * static_cast<Sum>(x[taps.index[t]]);
+      *y++ = cast_value<T>(sum);
+    }
+}
+
+bool fit_rows(const std::vector<Taps>& all, size_t count) {
+  return std::ranges::all_of(
+      all, [&](const Taps& t) { return is_copy(t) || (!t.outside && t.index.size() == count); });
+}
+
 // Resizes one axis: x seen as [outer, in, inner].
 template <typename T, typename Sum>
 void resize_axis(const T* x, T* y, int64_t outer, int64_t in, int64_t inner, const std::vector<Taps>& all,
                  float outside) {
+  if (inner == 1 && fit_rows(all, 2)) return resize_rows<T, Sum, 2>(x, y, outer, in, all);
+  if (inner == 1 && fit_rows(all, 4)) return resize_rows<T, Sum, 4>(x, y, outer, in, all);
   std::vector<Sum> row(static_cast<size_t>(inner));
   for (int64_t o = 0; o < outer; ++o)
     for (const Taps& taps : all) {
@@ -105,7 +145,7 @@ void resize_axis(const T* x, T* y, int64_t outer, int64_t in, int64_t inner, con
         y = std::fill_n(y, inner, cast_value<T>(outside));
         continue;
       }
-      if (taps.index.size() == 1 && taps.weight[0] == 1.0f) {
+      if (is_copy(taps)) {
         y = std::copy_n(source + taps.index[0] * inner, inner, y);
         continue;
       }
