@@ -25,7 +25,13 @@ A row says what can be; `octet build` says for each node of a model what it runs
 
 )";
 
+// By `canonicalize`, where its parameters are constants.
+bool becomes_conv(const OpDef& op) {
+  return op.domain.empty() && (op.name == "BatchNormalization" || op.name == "ConvTranspose");
+}
+
 std::string_view rule_text(const OpDef& op) {
+  if (becomes_conv(op)) return "weights, as a Conv";
   if (op.lowering == Lowering::kQuantize || op.lowering == Lowering::kDequantize) return "–";
   switch (op.quant) {
     case QuantRule::kFloat:
@@ -47,6 +53,7 @@ std::string_view rule_text(const OpDef& op) {
 }
 
 std::string_view lowering_text(const OpDef& op) {
+  if (becomes_conv(op)) return "as a Conv, generic";
   switch (op.lowering) {
     case Lowering::kGeneric:
       break;
