@@ -16,11 +16,11 @@ namespace octet {
 
 // Multiplies both ends of each range, those of all methods and the extremes of channels too, by a factor that
 // grows from 1 in the first part of the network to 1.5 at the end of it (less where it has less than 16
-// layers: these look for no objects); the extremes of a channel become at
-// least a share of its tensor's range that grows from 0 to a half. Depth is counted in weighted layers along
-// the longest path. Nothing leaves what its operator can give: the limits of a clip, a sigmoid, a softmax and
-// the like, also behind operators that only move or average values. Values of the graph that the table lacks,
-// and values of the table that the graph lacks, do not matter. `graph` is the float network, canonical.
+// layers: these look for no objects); the extremes of a channel become at least a share of its tensor's range
+// that grows from 0 to a half. Depth is counted in weighted layers along the longest path. Nothing leaves
+// what its operator can give: the limits of a clip, a sigmoid, a softmax and the like, also behind operators
+// that only move or average values. Values of the graph that the table lacks, and values of the table that
+// the graph lacks, do not matter. `graph` is the float network, canonical.
 void widen_late_ranges(const Graph& graph, CalibrationTable& table);
 
 }  // namespace octet

@@ -178,6 +178,7 @@ class Search {
           taken.push_back(i);
       }
     std::vector<Recipe> best;
+    best.reserve(taken.size());
     for (const size_t i : taken) best.push_back(recipes[i]);
     return best;
   }
