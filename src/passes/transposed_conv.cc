@@ -207,9 +207,9 @@ bool reorder_channels(Graph& graph, NodeId id) {
   const int64_t block = shuffle.attributes.get_int("blocksize", 1), phases = block * block;
   for (size_t i = 1; i < conv.inputs.size(); ++i) {
     if (conv.inputs[i] == kNoId) continue;
-    if (!graph.is_constant(conv.inputs[i]) ||
-        graph.value(conv.inputs[i]).constant->dtype() != DType::kFloat32)
-      return false;
+    if (!graph.is_constant(conv.inputs[i])) return false;
+    const Tensor& t = *graph.value(conv.inputs[i]).constant;
+    if (t.dtype() != DType::kFloat32 || t.count() == 0 || t.shape()[0] % phases != 0) return false;
   }
   for (size_t i = 1; i < conv.inputs.size(); ++i) {
     if (conv.inputs[i] == kNoId) continue;

@@ -92,6 +92,16 @@ TEST(ConvolveTransposed, PutsPhasesOutermost) {
   expect_same_function(before, after);
 }
 
+TEST(ConvolveTransposed, LeavesAConvolutionOfNoChannels) {
+  Net n;
+  Attributes a;
+  a.set("blocksize", int64_t{2});
+  a.set("mode", std::string("CRD"));
+  Graph g = n.finish(n.op("DepthToSpace", {n.conv(n.x, 4, 0, "conv")}, "shuffled", std::move(a)));
+  canonicalize(g);
+  EXPECT_EQ(g.producer(g.outputs()[0])->attributes.get_string("mode", "DCR"), "CRD");
+}
+
 TEST(ConvolveTransposed, OfGroupsFoldsAffineFunctions) {
   Net n({1, 6, 5, 5});
   Case c;
