@@ -2,6 +2,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -10,6 +11,7 @@
 #include "base/checked.h"
 #include "base/cpu.h"
 #include "base/file.h"
+#include "base/pages.h"
 #include "base/progress.h"
 
 namespace octet {
@@ -173,6 +175,21 @@ TEST(ProgressBar, SilentWithoutTerminal) {
   progress->start("calibrating", 2, "images");
   progress->advance(2);
   progress->finish();
+}
+
+TEST(Pages, CopiesOfTheRightSizesAreEqual) {
+  const std::filesystem::path path =
+      std::filesystem::temp_directory_path() / ("octet_pages_" + std::to_string(::getpid()));
+  std::string bytes((5 << 20) + 321, '\0');
+  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<char>(i * 2654435761u >> 13);
+  std::ofstream(path, std::ios::binary) << bytes;
+  const MappedFile file(path);
+  std::filesystem::remove(path);
+  const auto copy = copy_in_large_pages(file.bytes());
+  ASSERT_NE(copy, nullptr);
+  EXPECT_TRUE(std::equal(file.bytes().begin(), file.bytes().end(), copy.get()));
+  EXPECT_EQ(reinterpret_cast<uintptr_t>(copy.get()) % 4096, 0u);
+  EXPECT_EQ(copy_in_large_pages(file.bytes().first(1 << 20)), nullptr);
 }
 
 }  // namespace

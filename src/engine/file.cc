@@ -16,6 +16,7 @@
 #include <functional>
 
 #include "base/checked.h"
+#include "base/pages.h"
 #include "engine/engine.h"
 #include "engine/engine_generated.h"
 
@@ -423,6 +424,9 @@ bool is_engine_file(const std::filesystem::path& path) {
 
 Engine Engine::load(const std::filesystem::path& path) {
   const auto file = std::make_shared<const MappedFile>(path);
+  const size_t size = file->bytes().size();
+  if (const auto copy = copy_in_large_pages(file->bytes()))
+    return read({copy.get(), size}, copy, path.string());
   return read(file->bytes(), file, path.string());
 }
 
