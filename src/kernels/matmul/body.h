@@ -99,22 +99,23 @@ static inline void pack_some(const ByteMatrix& b, int64_t k, int64_t depth, int6
     }
 }
 
-// The groups of a whole block that the fast loads serve; gives the first group that they do not.
-static inline int64_t pack_fast(const ByteMatrix& b, int64_t depth, int64_t column, int8_t* to) {
+// The groups of a block with `count` columns that the fast loads serve; gives the first group that they do
+// not. Columns that do not exist become copies of the last: nothing reads their sums.
+static inline int64_t pack_fast(const ByteMatrix& b, int64_t depth, int64_t column, int64_t count,
+                                int8_t* to) {
   int64_t g = 0;
   if (b.column_stride == 1) {
-    for (; 4 * g + 4 <= depth; ++g) {
+    for (; 4 * g + 4 <= depth && count == 16; ++g) {
       const uint8_t* row = b.data + 4 * g * b.row_stride + column;
       pack_rows({row, row + b.row_stride, row + 2 * b.row_stride, row + 3 * b.row_stride}, to + g * 64);
     }
   } else if (b.row_stride == 1) {
-    for (; 4 * g + 16 <= depth; g += 4)
-      for (int64_t c = 0; c < 16; c += 4) {
-        const uint8_t* first = b.data + 4 * g + (column + c) * b.column_stride;
-        pack_columns(
-            {first, first + b.column_stride, first + 2 * b.column_stride, first + 3 * b.column_stride},
-            to + g * 64 + c * 4);
-      }
+    for (; 4 * g + 16 <= depth; g += 4) {
+      const uint8_t* rows = b.data + 4 * g;
+      const auto at = [&](int64_t c) { return rows + (column + smaller(c, count - 1)) * b.column_stride; };
+      for (int64_t c = 0; c < 16; c += 4)
+        pack_columns({at(c), at(c + 1), at(c + 2), at(c + 3)}, to + g * 64 + c * 4);
+    }
   }
   return g;
 }
@@ -125,7 +126,7 @@ void pack_right(const ByteMatrix& b, int32_t a_zero, int64_t depth, int64_t colu
   const auto constant = static_cast<int32_t>(depth * a_zero * z);
   for (int64_t block = 0; block < p.blocks; ++block) {
     int8_t* to = p.bytes + block * p.k4 * 64;
-    int64_t g = columns - block * 16 >= 16 ? pack_fast(b, depth, block * 16, to) : 0;
+    int64_t g = pack_fast(b, depth, block * 16, smaller(columns - block * 16, 16), to);
     for (; g < p.k4; ++g) pack_some(b, 4 * g, depth, block * 16, columns, to + g * 64);
     int32_t sums[16];
     T::column_sums(to, p.k4, sums);
@@ -244,7 +245,7 @@ static inline AttentionPlaces attention_places(const AttentionCall& c, Bump& bum
   p.copy = bump.take<uint8_t>(T::kRows * up(c.depth, 64));
   p.probabilities = bump.take<uint8_t>(T::kRows * up(c.keys, 64));
   p.sums = bump.take<int32_t>(T::kRows * p.stride);
-  p.scores = bump.take<float>(up(c.keys, 16));
+  p.scores = bump.take<float>(T::kRows * up(c.keys, 16));
   p.mask = bump.take<float>(up(c.keys, 16));
   return p;
 }
@@ -284,11 +285,7 @@ static inline float scores_of(const AttentionCall& c, const int32_t* sums, const
     }
     for (int i = 0; i < kVectors; ++i) largest[i] = S::max(largest[i], S::load(scores + n + i * S::kFloats));
   }
-  float lanes[16];
-  for (int i = 0; i < kVectors; ++i) S::store(lanes + i * S::kFloats, largest[i]);
-  for (int half = 8; half > 0; half /= 2)
-    for (int l = 0; l < half; ++l) lanes[l] = lanes[l] > lanes[l + half] ? lanes[l] : lanes[l + half];
-  return lanes[0];
+  return S::largest_lane(kVectors == 2 ? S::max(largest[0], largest[kVectors - 1]) : largest[0]);
 }
 
 // scores becomes exp(scores - largest), with 0 behind the last; gives the sum.
@@ -309,11 +306,7 @@ static inline float exponentials(int64_t keys, float largest, float* scores) {
     }
     for (int i = 0; i < kVectors; ++i) sums[i] = S::add(sums[i], e[i]);
   }
-  float lanes[16];
-  for (int i = 0; i < kVectors; ++i) S::store(lanes + i * S::kFloats, sums[i]);
-  for (int half = 8; half > 0; half /= 2)
-    for (int l = 0; l < half; ++l) lanes[l] += lanes[l + half];
-  return lanes[0];
+  return S::sum_of_lanes(kVectors == 2 ? S::add(sums[0], sums[kVectors - 1]) : sums[0]);
 }
 
 template <class S>
@@ -340,12 +333,17 @@ void attention(const AttentionCall& c, std::byte* scratch) noexcept {
     LeftRows<T::kRows> left;
     take_left(c.q, c.k.zero, m, count, c.depth, p.copy, left);
     T::multiply(left.rows, left.terms, count, p.keys, p.sums, p.stride);
+    // Step by step for all rows: what a row waits for, its largest score and its sum, another's work hides.
+    const int64_t width = up(c.keys, 16);
+    float largest[T::kRows], total[T::kRows];
+    for (int64_t i = 0; i < count; ++i) {
+      const float* mask = c.mask == nullptr ? nullptr : mask_row(c, m + i, p.mask);
+      largest[i] = scores_of<S>(c, p.sums + i * p.stride, mask, p.scores + i * width);
+    }
+    for (int64_t i = 0; i < count; ++i) total[i] = exponentials<S>(c.keys, largest[i], p.scores + i * width);
     for (int64_t i = 0; i < count; ++i) {
       uint8_t* row = p.probabilities + i * up(c.keys, 64);
-      const float* mask = c.mask == nullptr ? nullptr : mask_row(c, m + i, p.mask);
-      const float largest = scores_of<S>(c, p.sums + i * p.stride, mask, p.scores);
-      const float total = exponentials<S>(c.keys, largest, p.scores);
-      quantize_scores<S>(c.keys, c.probability_scale / total, zero, p.scores, row);
+      quantize_scores<S>(c.keys, c.probability_scale / total[i], zero, p.scores + i * width, row);
       uint32_t sum = 0;
       for (int64_t k = 0; k < c.keys; ++k) sum += row[k];
       left.rows[i] = row;

@@ -8,6 +8,7 @@
 
 #include "kernels/simd/function_avx2.h"
 #include "kernels/simd/intrinsics.h"
+#include "kernels/simd/lanes.h"
 
 namespace octet::kernels {
 namespace {
@@ -44,6 +45,8 @@ struct Avx2 : Avx2Ops {
   }
   OCTET_FORCE_INLINE F load_some(const float* p, int64_t count) { return _mm256_maskload_ps(p, mask(count)); }
   OCTET_FORCE_INLINE void store_some(float* p, F v, int64_t count) { _mm256_maskstore_ps(p, mask(count), v); }
+  OCTET_FORCE_INLINE float sum_of_lanes(F v) { return kernels::sum_of_lanes(v); }
+  OCTET_FORCE_INLINE float largest_lane(F v) { return kernels::largest_lane(v); }
   // min(v, high) rounded half to even; NaN and -infinity give the smallest int32.
   OCTET_FORCE_INLINE I round(F v, F high) { return _mm256_cvtps_epi32(_mm256_min_ps(high, v)); }
 

@@ -6,6 +6,7 @@
 
 #include "kernels/simd/function_avx512.h"
 #include "kernels/simd/intrinsics.h"
+#include "kernels/simd/lanes.h"
 
 namespace octet::kernels {
 namespace {
@@ -41,6 +42,12 @@ struct Avx512 : Avx512Ops {
       store(p, v);
     else
       _mm512_mask_storeu_ps(p, mask(count), v);
+  }
+  OCTET_FORCE_INLINE float sum_of_lanes(F v) {
+    return kernels::sum_of_lanes(_mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1)));
+  }
+  OCTET_FORCE_INLINE float largest_lane(F v) {
+    return kernels::largest_lane(_mm256_max_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1)));
   }
   OCTET_FORCE_INLINE I round(F v, F high) { return _mm512_cvtps_epi32(_mm512_min_ps(high, v)); }
 
