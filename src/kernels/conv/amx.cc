@@ -200,8 +200,7 @@ void run_tile(const ConvCall& call, const ConvPlan& plan, const Group& group, in
   target.full = width == blocks * 16;
   target.stride = call.out_pixel_stride;
   target.residual_stride = call.residual_pixel_stride;
-  target.low = e.low;
-  target.high = e.high;
+  set_limits(e, target);
   target.bytes = static_cast<uint8_t*>(call.output) +
                  (group.pixel * call.out_pixel_stride + channel) * (call.float_output ? 4 : 1);
   if (e.residual_scale != nullptr)

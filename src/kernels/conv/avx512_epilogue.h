@@ -37,7 +37,14 @@ struct Target {
   bool full = false;     // all of them
   bool bounded = false;  // see bounded()
   uint8_t low = 0, high = 255;
+  bool clipped = false;  // to fewer than all bytes
 };
+
+inline void set_limits(const Epilogue& e, Target& t) {
+  t.low = e.low;
+  t.high = e.high;
+  t.clipped = e.low > 0 || e.high < 255;
+}
 
 inline __mmask64 first_lanes(int64_t count) {
   return count >= 64 ? ~__mmask64{0} : (__mmask64{1} << count) - 1;
@@ -93,11 +100,11 @@ inline __m512 load_residual(const uint8_t* p) {
   return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
 }
 
-// Four vectors of 16 int32 to 64 u8 in order, at least `low`.
-inline __m512i pack_u8(__m512i a, __m512i b, __m512i c, __m512i d, __m512i low) {
+// Four vectors of 16 int32 to 64 u8 in order, saturated.
+inline __m512i pack_u8(__m512i a, __m512i b, __m512i c, __m512i d) {
   const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
   const __m512i lanes = _mm512_packus_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d));
-  return _mm512_max_epu8(_mm512_permutexvar_epi32(order, lanes), low);
+  return _mm512_permutexvar_epi32(order, lanes);
 }
 
 // Accumulators to rounded values, yet to be saturated, in place. Channels outside, so that each of their
@@ -129,7 +136,8 @@ template <int B>
 inline __attribute__((always_inline)) uint8_t* store_group(const Target& t, uint8_t* out,
                                                            const __m512i (&v)[4], int count, __m512i low,
                                                            __m512i high) {
-  const __m512i bytes = _mm512_min_epu8(pack_u8(v[0], v[1], v[2], v[3], low), high);
+  __m512i bytes = pack_u8(v[0], v[1], v[2], v[3]);
+  if (t.clipped) bytes = _mm512_min_epu8(_mm512_max_epu8(bytes, low), high);
   if constexpr (B >= 3) {
     if (B == 4 && t.full)
       _mm512_storeu_si512(out, bytes);

@@ -17,6 +17,19 @@ namespace {
 
 constexpr ConvTiles kTiles = {4, {28, 14, 9, 6}};
 
+// Steps of K from which tiles of two blocks of channels are faster than those of four where a core starts two
+// multiplications a cycle: the weights come from the second cache then, half as many bytes in the same time.
+constexpr int64_t kNarrowSteps = 288;
+
+ConvPlan plan_tiles(const ConvCall& call) {
+  const ConvShape& s = call.shape;
+  ConvTiles tiles = kTiles;
+  if (call.tile_blocks == 0 && !halves_512_bit_vectors() && packed_conv(s).k4 >= kNarrowSteps &&
+      s.batch * s.out_h * s.out_w > kTiles.pixels[3])
+    tiles.max_blocks = 2;
+  return plan_conv(call, tiles);
+}
+
 constexpr int kAheadVectors = 16;     // accumulators of tiles that fetch ahead
 constexpr int kAheadOfRow = 64 * 24;  // bytes that a single row, which waits for its weights, fetches ahead
 
@@ -152,17 +165,16 @@ void load_tile(const ConvCall& call, const ConvPlan& plan, int64_t index, Channe
   t.target.stride = call.out_pixel_stride;
   t.target.residual_stride = call.residual_pixel_stride;
   t.target.full = t.width == t.blocks * 16;
-  t.target.low = call.epilogue.low;
-  t.target.high = call.epilogue.high;
+  set_limits(call.epilogue, t.target);
 }
 
-Target target_at(const ConvCall& call, const ChannelTile& t, int64_t pixel) {
-  Target target = t.target;
+// Points `target`, a copy of the tile's, at a pixel. (A copy for each pixel would be a vector load of what
+// was just stored in parts, and wait for all stores before it.)
+void move_to(const ConvCall& call, const ChannelTile& t, int64_t pixel, Target& target) {
   target.bytes = static_cast<uint8_t*>(call.output) +
                  (pixel * call.out_pixel_stride + t.channel) * (call.float_output ? 4 : 1);
   if (call.epilogue.residual_scale != nullptr)
     target.residual = call.residual + pixel * call.residual_pixel_stride + t.channel;
-  return target;
 }
 
 // Pixels [pixel, pixel + count) in short tiles. Their runs are found as ShortArgs says.
@@ -178,7 +190,8 @@ void run_short(const ConvCall& call, const ConvPlan& plan, const uint8_t* const*
   a.weights = t.weights;
   a.block_bytes = plan.packed.block_bytes;
   a.channels = &t.constants;
-  a.target = target_at(call, t, pixel);
+  a.target = t.target;
+  move_to(call, t, pixel, a.target);
   a.pixels = count;
   run_short_tiles(call.epilogue, a, t.blocks, wide);
 }
@@ -197,6 +210,7 @@ void run_tiles(const ConvCall& call, const ConvPlan& plan, const Taps& taps, con
   a.weights = t.weights;
   a.block_bytes = plan.packed.block_bytes;
   a.channels = &t.constants;
+  a.target = t.target;
   a.accumulators = general ? accumulators : nullptr;
 
   const int64_t most = kTiles.pixels[t.blocks - 1];
@@ -208,7 +222,7 @@ void run_tiles(const ConvCall& call, const ConvPlan& plan, const Taps& taps, con
     a.ahead = a.weights + bytes + i * plan.packed.k4 * a.ahead_step;
     const int64_t n = count / tiles + (i < count % tiles ? 1 : 0);
     a.pointers = taps.pointers + p;
-    a.target = target_at(call, t, pixel + p);
+    move_to(call, t, pixel + p, a.target);
     kTileTable[t.blocks - 1][static_cast<size_t>(n)](a);
     if (general) finish_tile(call, t.constants, a.target, accumulators, static_cast<int>(n), t.blocks);
     p += n;
@@ -216,11 +230,11 @@ void run_tiles(const ConvCall& call, const ConvPlan& plan, const Taps& taps, con
 }
 
 int64_t pieces(const ConvCall& call) {
-  return plan_conv(call, kTiles).pieces;
+  return plan_tiles(call).pieces;
 }
 
 int64_t scratch_bytes(const ConvCall& call) {
-  const ConvPlan plan = plan_conv(call, kTiles);
+  const ConvPlan plan = plan_tiles(call);
   int64_t bytes = plan.scratch_bytes;
   if (tiles_of(call, plan) != Tiles::kLarge && has_padded_rows(plan, call.shape))
     bytes += call.shape.kernel_h * padded_row_bytes(plan, call.shape);
@@ -231,7 +245,7 @@ int64_t scratch_bytes(const ConvCall& call) {
 struct Work {
   Work(const ConvCall& c, std::byte* scratch)
       : call(c),
-        plan(plan_conv(c, kTiles)),
+        plan(plan_tiles(c)),
         taps(start_taps(c, plan, scratch)),
         tiles(tiles_of(c, plan)),
         with_rows(tiles != Tiles::kLarge && has_padded_rows(plan, c.shape)) {

@@ -100,8 +100,7 @@ void run_vector(const ConvCall& call, const ConvPlan& plan, const Taps& taps, in
   a.target.stride = call.out_pixel_stride;
   a.target.residual_stride = call.residual_pixel_stride;
   a.target.full = a.target.mask == 0xffff;
-  a.target.low = e.low;
-  a.target.high = e.high;
+  set_limits(e, a.target);
 
   const int64_t tiles = (count + kPixels - 1) / kPixels;
   const int64_t element = call.float_output ? 4 : 1;
