@@ -123,12 +123,13 @@ constexpr std::array<TileFunction, 29> kTileTable[4] = {
     tile_row<3>(std::make_index_sequence<kTiles.pixels[2]>()),
     tile_row<4>(std::make_index_sequence<kTiles.pixels[3]>())};
 
-// Steps of K up to which short tiles are the faster ones, measured: without a function those of twelve sums,
-// then those of eight; with a curve, whose epilogue takes longer, those of eight.
+// Steps of K up to which short tiles are the faster ones, measured: without a function those of twelve sums
+// (further where they read padded rows, which large tiles do not), then those of eight; with a curve, whose
+// epilogue takes longer, those of eight.
 struct ShortLimits {
-  int64_t wide, plain, curve;
+  int64_t wide, wide_rows, plain, curve;
 };
-constexpr ShortLimits kHalfVectors = {6, 36, 72}, kWholeVectors = {16, 0, 24};
+constexpr ShortLimits kHalfVectors = {6, 6, 36, 72}, kWholeVectors = {16, 56, 0, 24};
 
 enum class Tiles { kLarge, kShort, kWide };
 
@@ -136,7 +137,8 @@ Tiles tiles_of(const ConvCall& call, const ConvPlan& plan) {
   const Function f = call.epilogue.function;
   if (call.float_output || !has_short_tiles(f)) return Tiles::kLarge;
   const ShortLimits& limits = halves_512_bit_vectors() ? kHalfVectors : kWholeVectors;
-  if (f == Function::kNone && plan.packed.k4 <= limits.wide) return Tiles::kWide;
+  const int64_t wide = has_padded_rows(plan, call.shape) ? limits.wide_rows : limits.wide;
+  if (f == Function::kNone && plan.packed.k4 <= wide) return Tiles::kWide;
   return plan.packed.k4 <= (f == Function::kNone ? limits.plain : limits.curve) ? Tiles::kShort
                                                                                 : Tiles::kLarge;
 }
