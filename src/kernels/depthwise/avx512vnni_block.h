@@ -213,14 +213,16 @@ OCTET_FORCE_INLINE void store_f32(const Block& b, int64_t x, const __m512 (&v)[4
 // Bytes that limit an output.
 struct Limits {
   __m512i low, high;
+  bool clipped;  // to fewer than all bytes
 };
 OCTET_FORCE_INLINE Limits limits(const Block& b) {
   const Epilogue& e = b.call->epilogue;
-  return {_mm512_set1_epi8(static_cast<char>(e.low)), _mm512_set1_epi8(static_cast<char>(e.high))};
+  return {_mm512_set1_epi8(static_cast<char>(e.low)), _mm512_set1_epi8(static_cast<char>(e.high)),
+          e.low > 0 || e.high < 255};
 }
 
 OCTET_FORCE_INLINE __m512i limited(__m512i bytes, const Limits& limit) {
-  return _mm512_min_epu8(_mm512_max_epu8(bytes, limit.low), limit.high);
+  return limit.clipped ? _mm512_min_epu8(_mm512_max_epu8(bytes, limit.low), limit.high) : bytes;
 }
 
 // round_half_even(v) within the limits, for v that an int32 can hold.
