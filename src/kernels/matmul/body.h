@@ -134,6 +134,15 @@ void pack_right(const ByteMatrix& b, int32_t a_zero, int64_t depth, int64_t colu
   }
 }
 
+template <class S>
+static inline int32_t sum_of_bytes(const uint8_t* bytes, int64_t count) {
+  __m128i sums = _mm_setzero_si128();
+  for (int64_t n = 0; n < count; n += 16)
+    sums = _mm_add_epi64(
+        sums, _mm_sad_epu8(S::load16_some(bytes + n, smaller(count - n, 16)), _mm_setzero_si128()));
+  return _mm_cvtsi128_si32(_mm_add_epi64(sums, _mm_unpackhi_epi64(sums, sums)));
+}
+
 // Up to T::kRows rows of a left operand, as the tiles read them: whole groups of four bytes.
 template <int kRows>
 struct LeftRows {
@@ -141,7 +150,7 @@ struct LeftRows {
   int32_t terms[kRows];
 };
 
-template <int kRows>
+template <class S, int kRows>
 static inline void take_left(const ByteMatrix& a, int32_t b_zero, int64_t first, int64_t count, int64_t depth,
                              uint8_t* copy, LeftRows<kRows>& left) {
   const int64_t stride = up(depth, 64);
@@ -157,9 +166,7 @@ static inline void take_left(const ByteMatrix& a, int32_t b_zero, int64_t first,
       for (int64_t k = depth; k % 4 != 0; ++k) to[k] = 0;
       left.rows[m] = to;
     }
-    uint32_t sum = 0;
-    for (int64_t k = 0; k < depth; ++k) sum += left.rows[m][k];
-    left.terms[m] = -(b_zero - 128) * static_cast<int32_t>(sum);
+    left.terms[m] = -(b_zero - 128) * sum_of_bytes<S>(left.rows[m], depth);
   }
 }
 
@@ -222,7 +229,7 @@ void matmul(const MatMulCall& c, std::byte* scratch) noexcept {
   for (int64_t m = 0; m < c.rows; m += T::kRows) {
     const int64_t count = smaller(T::kRows, c.rows - m);
     LeftRows<T::kRows> left;
-    take_left(c.a, c.b.zero, m, count, c.depth, p.copy, left);
+    take_left<S>(c.a, c.b.zero, m, count, c.depth, p.copy, left);
     T::multiply(left.rows, left.terms, count, p.right, p.sums, stride);
     for (int64_t i = 0; i < count; ++i) store_row<S>(c.output, m + i, c.columns, p.sums + i * stride);
   }
@@ -259,31 +266,35 @@ static inline const float* mask_row(const AttentionCall& c, int64_t row, float* 
   return copy;
 }
 
+// Up to a vector of floats, 0 behind the last of `count`, which may be below 1.
+template <class S>
+static inline typename S::F load_part(const float* p, int64_t count) {
+  if (count >= S::kFloats) return S::load(p);
+  return count > 0 ? S::load_some(p, count) : S::set(0.0f);
+}
+
+// kBehind + 16 - n: below 0 in the lanes from n on.
+alignas(64) constexpr float kBehind[32] = {1,  1,  1,  1,  1,  1,  1,  1,  1,  1,  1,  1,  1,  1,  1,  1,
+                                           -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1};
+
 // t of a row into `scores`, padded with -infinity; gives its largest.
 template <class S>
 static inline float scores_of(const AttentionCall& c, const int32_t* sums, const float* mask, float* scores) {
   constexpr int kVectors = 16 / S::kFloats;
-  const auto scale = S::set(c.score_scale);
+  const auto scale = S::set(c.score_scale), none = S::set(-__builtin_inff());
   typename S::F largest[kVectors];
-  for (int i = 0; i < kVectors; ++i) largest[i] = S::set(-__builtin_inff());
-  int64_t n = 0;
-  for (; n + 16 <= c.keys; n += 16)
+  for (int i = 0; i < kVectors; ++i) largest[i] = none;
+  for (int64_t n = 0; n < c.keys; n += 16) {
+    const int64_t count = smaller(c.keys - n, 16);
     for (int i = 0; i < kVectors; ++i) {
-      const int64_t at = n + i * S::kFloats;
-      const auto s = S::to_float(S::load_int(sums + at));
-      const auto t = mask == nullptr ? S::mul(s, scale) : S::fma(s, scale, S::load(mask + at));
-      S::store(scores + at, t);
+      const int64_t lane = i * S::kFloats;
+      const auto s = S::to_float(S::load_int(sums + n + lane));
+      auto t =
+          mask == nullptr ? S::mul(s, scale) : S::fma(s, scale, load_part<S>(mask + n + lane, count - lane));
+      if (count < 16) t = S::choose_negative(S::load(kBehind + 16 - count + lane), none, t);
+      S::store(scores + n + lane, t);
       largest[i] = S::max(largest[i], t);
     }
-  if (n < c.keys) {
-    for (int64_t i = 0; i < 16; ++i) {
-      const auto s = static_cast<float>(sums[n + i]);
-      if (n + i >= c.keys)
-        scores[n + i] = -__builtin_inff();
-      else
-        scores[n + i] = mask == nullptr ? s * c.score_scale : __builtin_fmaf(s, c.score_scale, mask[n + i]);
-    }
-    for (int i = 0; i < kVectors; ++i) largest[i] = S::max(largest[i], S::load(scores + n + i * S::kFloats));
   }
   return S::largest_lane(kVectors == 2 ? S::max(largest[0], largest[kVectors - 1]) : largest[0]);
 }
@@ -292,20 +303,17 @@ static inline float scores_of(const AttentionCall& c, const int32_t* sums, const
 template <class S>
 static inline float exponentials(int64_t keys, float largest, float* scores) {
   constexpr int kVectors = 16 / S::kFloats;
-  const auto shift = S::set(largest);
+  const auto shift = S::set(largest), zero = S::set(0.0f);
   typename S::F sums[kVectors];
-  for (int i = 0; i < kVectors; ++i) sums[i] = S::set(0.0f);
-  for (int64_t n = 0; n < keys; n += 16) {
-    typename S::F e[kVectors];
-    for (int i = 0; i < kVectors; ++i)
-      e[i] = exp_value<S>(S::sub(S::load(scores + n + i * S::kFloats), shift));
-    for (int i = 0; i < kVectors; ++i) S::store(scores + n + i * S::kFloats, e[i]);
-    if (keys - n < 16) {
-      for (int64_t i = keys - n; i < 16; ++i) scores[n + i] = 0.0f;
-      for (int i = 0; i < kVectors; ++i) e[i] = S::load(scores + n + i * S::kFloats);
+  for (int i = 0; i < kVectors; ++i) sums[i] = zero;
+  for (int64_t n = 0; n < keys; n += 16)
+    for (int i = 0; i < kVectors; ++i) {
+      float* at = scores + n + i * S::kFloats;
+      auto e = exp_value<S>(S::sub(S::load(at), shift));
+      if (keys - n < 16) e = S::choose_negative(S::load(kBehind + 16 - (keys - n) + i * S::kFloats), zero, e);
+      S::store(at, e);
+      sums[i] = S::add(sums[i], e);
     }
-    for (int i = 0; i < kVectors; ++i) sums[i] = S::add(sums[i], e[i]);
-  }
   return S::sum_of_lanes(kVectors == 2 ? S::add(sums[0], sums[kVectors - 1]) : sums[0]);
 }
 
@@ -331,7 +339,7 @@ void attention(const AttentionCall& c, std::byte* scratch) noexcept {
   for (int64_t m = 0; m < c.rows; m += T::kRows) {
     const int64_t count = smaller(T::kRows, c.rows - m);
     LeftRows<T::kRows> left;
-    take_left(c.q, c.k.zero, m, count, c.depth, p.copy, left);
+    take_left<S>(c.q, c.k.zero, m, count, c.depth, p.copy, left);
     T::multiply(left.rows, left.terms, count, p.keys, p.sums, p.stride);
     // Step by step for all rows: what a row waits for, its largest score and its sum, another's work hides.
     const int64_t width = up(c.keys, 16);
@@ -344,10 +352,8 @@ void attention(const AttentionCall& c, std::byte* scratch) noexcept {
     for (int64_t i = 0; i < count; ++i) {
       uint8_t* row = p.probabilities + i * up(c.keys, 64);
       quantize_scores<S>(c.keys, c.probability_scale / total[i], zero, p.scores + i * width, row);
-      uint32_t sum = 0;
-      for (int64_t k = 0; k < c.keys; ++k) sum += row[k];
       left.rows[i] = row;
-      left.terms[i] = -(c.v.zero - 128) * static_cast<int32_t>(sum);
+      left.terms[i] = -(c.v.zero - 128) * sum_of_bytes<S>(row, c.keys);
     }
     T::multiply(left.rows, left.terms, count, p.values, p.sums, p.stride);
     for (int64_t i = 0; i < count; ++i) store_row<S>(c.output, m + i, c.columns, p.sums + i * p.stride);
