@@ -115,10 +115,11 @@ void check_percentile(const QuantizationArguments& arguments, bool given) {
 }
 
 void add_options(CLI::App& app, EffortArguments& a) {
-  app.add_option("--effort", a.effort,
-                 "fast: biases by a formula, no report on each layer; default: each layer refitted, rounded "
-                 "and its bias matched behind its activation, in small networks by the best of a few "
-                 "recipes; best: the best of many, by held-back samples")
+  app.add_option(
+         "--effort", a.effort,
+         "fast: biases alone, matched on at most 48 samples, no report on each layer; default: each layer "
+         "refitted, rounded and its bias matched behind its activation, in small networks by the best "
+         "of a few recipes; best: the best of many, by held-back samples")
       ->check(CLI::IsMember({"fast", "default", "best"}))
       ->capture_default_str();
   app.add_option(

@@ -18,6 +18,9 @@ namespace octet {
 namespace {
 
 constexpr int64_t kAnalyticSamples = 32;
+// Of --effort fast, which moves biases alone: means need many samples, but few rows of each.
+constexpr int64_t kFastSamples = 48;
+constexpr double kFastRows = 0.2;
 constexpr int kTimings = 3;
 // Decibels that scales per channel must promise on made-up images: these leave channels of late layers silent
 // that real images use, whose scales would then clip.
@@ -26,7 +29,12 @@ constexpr double kSyntheticGain = 12;
 SequentialOptions sequential_options(const RecipeSetup& setup, const Recipe& recipe) {
   SequentialOptions options;
   options.bias = !setup.effort.skips("bias-correction");
-  const bool fitted = !setup.effort.skips("gptq");
+  const bool fast = setup.effort.effort == "fast";
+  if (fast) {
+    options.max_samples = kFastSamples;
+    options.share_of_rows = kFastRows;
+  }
+  const bool fitted = !fast && !setup.effort.skips("gptq");
   options.gptq = fitted && setup.effort.rounding != "adaround";
   options.adaround = fitted && setup.effort.rounding == "adaround";
   options.refit = recipe.lambda > 0;
@@ -107,13 +115,12 @@ RecipeResult follow(const RecipeSetup& setup, const CalibrationTable& found, con
   const CalibrationTable table = with_method(found, recipe.method);
   RecipeResult result = begin_recipe(setup, table, recipe);
   SequentialOptions sequential = sequential_options(setup, recipe);
-  sequential.share_of_rows = share;
-  const bool side_by_side = data != nullptr && setup.effort.effort != "fast" &&
-                            (sequential.bias || sequential.gptq || sequential.adaround);
+  sequential.share_of_rows *= share;
+  const bool side_by_side = data != nullptr && (sequential.bias || sequential.gptq || sequential.adaround);
   if (side_by_side) {
     if (sequential.bias) add_zero_biases(result.graph, setup.placement.weighted);
   } else if (sequential.bias) {
-    correct_by_formula(setup, result, data != nullptr ? means_over(setup, *data, label) : means_of(table));
+    correct_by_formula(setup, result, means_of(table));
   }
   insert(setup, setup.placement, result);
   if (setup.quantization.weights == "int4") result.four_bits = use_four_bits(result.graph, setup.model.graph);
@@ -228,7 +235,7 @@ double expected_seconds(const RecipeSetup& setup, const Dataset& data, int trial
   }
   // Passes over the data, measured on classifiers and detectors: of loading, and of running the float model.
   const bool fast = setup.effort.effort == "fast";
-  double passes = fast ? 2 : 9 * share_of_trials(trials);
+  double passes = fast ? 3 : 9 * share_of_trials(trials);
   if (setup.effort.effort == "best") passes = 70;
   const auto samples = static_cast<double>(data.size());
   return samples * passes * (load / 3 + once) / threads;

@@ -87,6 +87,24 @@ class Works(Case):
         self.works(*self.quantize("--effort", "fast", "--threads", 2, out="again.onnx"))
         self.assertEqual(q.read_bytes(), (self.folder / "again.onnx").read_bytes())
 
+    def test_fast_matches_means(self):
+        """--effort fast with data compares both networks; the formula, which is left without data, knows a layer's weights alone."""
+        q, table = self.folder / "q.onnx", self.folder / "t.json"
+        coarse = ("--effort", "fast", "--activation-scales", "tensor", "--weights-per-tensor", "--skip")
+
+        def decibels():
+            return self.report("compare", MODEL, q, "--data", VAL)["outputs"]["logits"]["sqnr_db"]
+
+        self.works(*self.quantize(*coarse, "equalization", "--save-table", table, limit=60))
+        matched = decibels()
+        self.works("quantize", MODEL, "--table", table, *coarse, "equalization", "-o", q)
+        self.assertGreater(matched, decibels() + 0.5)
+        self.works(*self.quantize(*coarse, "equalization,bias-correction", limit=60))
+        self.assertGreater(matched, decibels() + 1)
+        for threads in (1, 3):
+            self.works(*self.quantize(*coarse, "equalization", "--threads", threads, out=f"{threads}.onnx", limit=60))
+        self.assertEqual((self.folder / "1.onnx").read_bytes(), (self.folder / "3.onnx").read_bytes())
+
     def test_tuning(self):
         """Tactics come from the file, never change a result, and make the same engine again."""
         q, plain, e, t = (self.folder / name for name in ("q.onnx", "plain.octet", "e.octet", "tuning.json"))
