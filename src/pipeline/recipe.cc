@@ -18,8 +18,10 @@ namespace octet {
 namespace {
 
 constexpr int64_t kAnalyticSamples = 32;
-// Of --effort fast, which moves biases alone: means need many samples, but few rows of each.
-constexpr int64_t kFastSamples = 48;
+// Of --effort fast, which moves biases alone: means need many samples, but few rows of each. Large networks,
+// where each sample costs more and has more rows, take fewer: beyond so many seconds of correction_work().
+constexpr int64_t kFastSamples = 48, kFewestFastSamples = 20;
+constexpr double kFastWork = 40;
 constexpr double kFastRows = 0.2;
 constexpr int kTimings = 3;
 // Decibels that scales per channel must promise on made-up images: these leave channels of late layers silent
@@ -30,10 +32,7 @@ SequentialOptions sequential_options(const RecipeSetup& setup, const Recipe& rec
   SequentialOptions options;
   options.bias = !setup.effort.skips("bias-correction");
   const bool fast = setup.effort.effort == "fast";
-  if (fast) {
-    options.max_samples = kFastSamples;
-    options.share_of_rows = kFastRows;
-  }
+  if (fast) options.share_of_rows = kFastRows;
   const bool fitted = !fast && !setup.effort.skips("gptq");
   options.gptq = fitted && setup.effort.rounding != "adaround";
   options.adaround = fitted && setup.effort.rounding == "adaround";
@@ -41,6 +40,11 @@ SequentialOptions sequential_options(const RecipeSetup& setup, const Recipe& rec
   if (options.refit) options.refit_lambda = recipe.lambda;
   options.layer_done = [&model = setup.model] { model.drop_pages(); };
   return options;
+}
+
+int64_t fast_samples(const RecipeSetup& setup, const Dataset& data) {
+  const double samples = static_cast<double>(kFastSamples) * kFastWork / correction_work(setup, data);
+  return std::clamp(static_cast<int64_t>(samples), kFewestFastSamples, kFastSamples);
 }
 
 // What the calibration run saw of the channels, where a table keeps it.
@@ -118,6 +122,7 @@ RecipeResult follow(const RecipeSetup& setup, const CalibrationTable& found, con
   sequential.share_of_rows *= share;
   const bool side_by_side = data != nullptr && (sequential.bias || sequential.gptq || sequential.adaround);
   if (side_by_side) {
+    if (setup.effort.effort == "fast") sequential.max_samples = fast_samples(setup, *data);
     if (sequential.bias) add_zero_biases(result.graph, setup.placement.weighted);
   } else if (sequential.bias) {
     correct_by_formula(setup, result, means_of(table));
