@@ -5,7 +5,8 @@
 # make test-onnx    ONNX's node tests (those of OCTET_DATA)
 # make test-onnxruntime  our results beside ONNX Runtime's (fetches it from PyPI)
 # make test-python  pip install . in a fresh virtual environment, the module's tests, README's example
-# make accuracy     what quantization costs each model: docs/accuracy.md (Python packages as test-onnxruntime; nncf where it is there)
+# make accuracy     what quantization costs each model: docs/accuracy.md (Python packages as test-onnxruntime; nncf, amd-quark
+#                   and aimet-onnx where they are there)
 # make sanitize     the test suite under AddressSanitizer and UndefinedBehaviorSanitizer
 # make sanitize-thread  the thread pool and 16 contexts of one engine under ThreadSanitizer
 # make fuzz         fuzz import and build for FUZZ_SECONDS (60) each, under sanitizers (clang)

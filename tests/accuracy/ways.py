@@ -42,9 +42,13 @@ OURS = (
     Way("target tensorrt, fast, entropy", ("--target", "tensorrt", "--effort", "fast", "--method", "entropy"), "onnxruntime"),
 )
 
-# All with weights in int8 per channel; the activations' type in the name.
+# All with weights in int8 per channel; the activations' type in the name, where it is not the unsigned one. Of Quark and AIMET what
+# takes minutes a model: AIMET's AdaRound and sequential MSE take hours without a GPU, Quark's MSE calibration of unsigned activations
+# makes noise of every model (0.13).
 PEERS = tuple(Way(name, runs_in="onnxruntime", peer=True) for name in (
     "onnxruntime minmax u8", "onnxruntime minmax s8", "onnxruntime percentile u8", "onnxruntime entropy u8",
-    "nncf", "nncf mixed", "nncf accurate bias"))
+    "nncf", "nncf mixed", "nncf accurate bias",
+    "quark minmax", "quark percentile, equalized", "quark percentile, equalized, bias", "quark percentile, equalized, adaquant",
+    "aimet_onnx minmax", "aimet_onnx minmax, equalized", "aimet_onnx tf-enhanced", "aimet_onnx tf-enhanced, equalized"))
 
 WAYS = {way.name: way for way in (*OURS, *PEERS)}
