@@ -82,6 +82,7 @@ def by_quark(way, model, name, samples, out):
     layers = QLayerConfig(input_tensors=UInt8Spec(calibration_method=methods[method]),
                           weight=Int8Spec(calibration_method=CalibMethod.MinMax, quant_granularity=QuantGranularity.Channel))
     with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)  # it leaves a table where it runs
         config = QConfig(global_config=layers, algo_config=[corrections[word] for word in words])
         ModelQuantizer(config).quantize_model(prepared(model, folder), out, reader(name, samples))
 
@@ -111,7 +112,7 @@ def main(way, model, inputs, out):
     constants = {c.name for c in graph.initializer}
     name = next(i.name for i in graph.input if i.name not in constants)
     quantize = {"onnxruntime": by_onnxruntime, "nncf": by_nncf, "quark": by_quark, "aimet_onnx": by_aimet_onnx}
-    quantize[way.split()[0]](way, model, name, np.load(inputs), out)
+    quantize[way.split()[0]](way, os.path.abspath(model), name, np.load(inputs), os.path.abspath(out))
 
 
 if __name__ == "__main__":
