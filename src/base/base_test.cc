@@ -64,14 +64,33 @@ TEST(Cpu, Environment) {
   EXPECT_EQ(current_isa(), Isa::kReference);
   setenv("OCTET_ISA", "pentium", 1);
   EXPECT_TRUE(contains(message_of(current_isa), "possible here: reference"));
-  if (best_isa() != Isa::kAmx) {
-    setenv("OCTET_ISA", "amx", 1);
-    EXPECT_TRUE(contains(message_of(current_isa), "lacks"));
+  for (const auto& [isa, name] : {std::pair{Isa::kAmx, "amx"}, {Isa::kAvxVnni, "avxvnni"}}) {
+    setenv("OCTET_ISA", name, 1);
+    if (has_isa(isa))
+      EXPECT_EQ(current_isa(), isa);
+    else
+      EXPECT_TRUE(contains(message_of(current_isa), "lacks"));
   }
   unsetenv("OCTET_ISA");
   EXPECT_EQ(current_isa(), best_isa());
   if (old) setenv("OCTET_ISA", saved.c_str(), 1);
   EXPECT_EQ(isa_name(Isa::kAvx512VnniVbmi), "avx512vnni-vbmi");
+}
+
+TEST(Cpu, SetsOfInstructions) {
+  EXPECT_TRUE(contains(Isa::kAmx, Isa::kAvx512Vnni));
+  EXPECT_FALSE(contains(Isa::kAvx2, Isa::kAvx512Vnni));
+  EXPECT_TRUE(contains(Isa::kAvxVnni, Isa::kAvxVnni));
+  EXPECT_TRUE(contains(Isa::kAvxVnni, Isa::kAvx2));
+  EXPECT_FALSE(contains(Isa::kAvx2, Isa::kAvxVnni));
+  EXPECT_FALSE(contains(Isa::kAvx512VnniVbmi, Isa::kAvxVnni)) << "Zen 4";
+  const std::vector<Isa> isas = possible_isas();
+  EXPECT_EQ(isas.front(), Isa::kReference);
+  EXPECT_EQ(isas.back(), best_isa());
+  for (const Isa isa : isas)
+    for (const Isa part :
+         {Isa::kReference, Isa::kAvx2, Isa::kAvxVnni, Isa::kAvx512Vnni, Isa::kAvx512VnniVbmi})
+      EXPECT_TRUE(has_isa(part) || !contains(isa, part)) << isa_name(isa) << " " << isa_name(part);
 }
 
 TEST_F(Files, MapsAndCopiesShareTheMapping) {

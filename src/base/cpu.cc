@@ -22,8 +22,9 @@ struct NamedIsa {
   Isa isa;
   std::string_view name;
 };
-constexpr std::array<NamedIsa, 5> kIsas{{{Isa::kReference, "reference"},
+constexpr std::array<NamedIsa, 6> kIsas{{{Isa::kReference, "reference"},
                                          {Isa::kAvx2, "avx2"},
+                                         {Isa::kAvxVnni, "avxvnni"},
                                          {Isa::kAvx512Vnni, "avx512vnni"},
                                          {Isa::kAvx512VnniVbmi, "avx512vnni-vbmi"},
                                          {Isa::kAmx, "amx"}}};
@@ -40,6 +41,17 @@ bool may_use_tiles() {
 }
 #endif
 
+// The 256-bit dot products without AVX-512, of a CPU that has AVX2.
+bool detect_avx_vnni() {
+#if defined(__x86_64__)
+  unsigned a, b, c, d;
+  constexpr unsigned kAvxVnniBit = 1u << 4;
+  return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & kAvxVnniBit) != 0;
+#else
+  return false;
+#endif
+}
+
 Isa detect() {
 #if defined(__x86_64__)
   unsigned a, b, c, d;
@@ -55,7 +67,8 @@ Isa detect() {
   constexpr unsigned kAvx2Bit = 1u << 5, kF = 1u << 16, kDq = 1u << 17, kBw = 1u << 30, kVl = 1u << 31;
   constexpr unsigned kVbmi = 1u << 1, kVnni = 1u << 11;
   if (!has(b, kAvx2Bit)) return Isa::kReference;
-  if (!has(low, kZmm) || !has(b, kF | kDq | kBw | kVl) || !has(c, kVnni)) return Isa::kAvx2;
+  if (!has(low, kZmm) || !has(b, kF | kDq | kBw | kVl) || !has(c, kVnni))
+    return detect_avx_vnni() ? Isa::kAvxVnni : Isa::kAvx2;
   if (!has(c, kVbmi)) return Isa::kAvx512Vnni;
   constexpr unsigned kAmxTile = 1u << 24, kAmxInt8 = 1u << 25, kTiles = 0x60000;
   return has(low, kTiles) && has(d, kAmxTile | kAmxInt8) && may_use_tiles() ? Isa::kAmx
@@ -67,8 +80,7 @@ Isa detect() {
 
 std::string possible_names() {
   std::string names;
-  for (const auto& [isa, name] : kIsas)
-    if (isa <= best_isa()) names.append(names.empty() ? "" : ", ").append(name);
+  for (const Isa isa : possible_isas()) names.append(names.empty() ? "" : ", ").append(isa_name(isa));
   return names;
 }
 
@@ -94,12 +106,24 @@ Isa best_isa() {
   return isa;
 }
 
+bool has_isa(Isa isa) {
+  static const bool avx_vnni = best_isa() >= Isa::kAvx2 && detect_avx_vnni();
+  return isa == Isa::kAvxVnni ? avx_vnni : isa <= best_isa();
+}
+
+std::vector<Isa> possible_isas() {
+  std::vector<Isa> isas;
+  for (const NamedIsa& named : kIsas)
+    if (has_isa(named.isa)) isas.push_back(named.isa);
+  return isas;
+}
+
 Isa current_isa() {
   const char* wanted = std::getenv("OCTET_ISA");
   if (wanted == nullptr || *wanted == '\0') return best_isa();
   for (const auto& [isa, name] : kIsas) {
     if (name != wanted) continue;
-    if (isa > best_isa())
+    if (!has_isa(isa))
       fail(ErrorCode::kUnsupported, "OCTET_ISA={}: this CPU lacks it; possible here: {}", wanted,
            possible_names());
     return isa;

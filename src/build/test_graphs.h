@@ -468,12 +468,4 @@ std::vector<T> plain_elements(const engine::Observation& o) {
   return out;
 }
 
-// Every instruction set that this machine has.
-inline std::vector<Isa> all_isas() {
-  std::vector<Isa> isas;
-  for (Isa isa : {Isa::kReference, Isa::kAvx2, Isa::kAvx512Vnni, Isa::kAvx512VnniVbmi, Isa::kAmx})
-    if (isa <= best_isa()) isas.push_back(isa);
-  return isas;
-}
-
 }  // namespace octet::testing

@@ -14,7 +14,7 @@ namespace {
 std::vector<Isa> sets() {
   std::vector<Isa> known;
   for (const Isa isa : {Isa::kReference, Isa::kAvx2, Isa::kAvx512Vnni})
-    if (isa <= best_isa()) known.push_back(isa);
+    if (has_isa(isa)) known.push_back(isa);
   return known;
 }
 

@@ -72,7 +72,7 @@ class Works(Case):
         self.works(*self.quantize("--effort", "fast"))
         self.works("build", q, "-o", e)
         hashes = set()
-        for isa in ("reference", "avx2", "avx512vnni", ""):
+        for isa in ("reference", "avx2", "avxvnni", "avx512vnni", ""):
             for threads in (1, 2):
                 words = ("run", e, "--data", VAL, "--limit", 4, "--threads", threads, "--output", self.folder / "out",
                          "--json")

@@ -145,8 +145,7 @@ void EndToEnd::whole_way(const Subject& s, double least_sqnr) {
     agree += top_indices(a, 1) == top_indices(b, 1);
     if (i > 0) continue;
     // The reference is slow: it sees one image.
-    for (Isa isa : {Isa::kReference, Isa::kAvx2, Isa::kAvx512Vnni, Isa::kAvx512VnniVbmi, Isa::kAmx}) {
-      if (isa > best_isa()) continue;
+    for (const Isa isa : possible_isas()) {
       for (int threads = 1; threads <= (isa == Isa::kReference ? 1 : 3); ++threads) {
         const auto same = outputs_of(engine, input, isa, threads);
         for (size_t o = 0; o < outputs.size(); ++o)

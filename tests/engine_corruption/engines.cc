@@ -236,7 +236,7 @@ Model with_own_constants(Model model) {
 
 Outcome try_engine(const std::function<engine::Engine()>& make, Random& random, std::string* message) {
   constexpr int64_t kLimit = 32 << 20;
-  const std::vector<Isa> isas = all_isas();
+  const std::vector<Isa> isas = possible_isas();
   const Isa isa = isas[random.bits() % isas.size()];
   const bool threads = random.chance(0.2);
   Outcome outcome = Outcome::kRefused;

@@ -26,7 +26,7 @@ import onnx
 import common
 
 RTOL, ATOL, SQNR_TOLERANCE, COSINE = 1e-3, 1e-4, 0.3, 0.99
-ISAS = ("reference", "avx2", "avx512vnni", "avx512vnni-vbmi")  # those that the CPU lacks are left out
+ISAS = ("reference", "avx2", "avxvnni", "avx512vnni", "avx512vnni-vbmi")  # those that the CPU lacks are left out
 GENERATED = ("resnet50", "mobilenetv2", "mobilenetv3_large", "efficientnet_b0", "yolov8n_like", "bert_base", "vit_b16")
 SAMPLES = 8  # random inputs to calibrate with, and to judge by at first
 IMAGES = 100  # to judge by at first

@@ -134,7 +134,7 @@ void every_pair(benchmark::internal::Benchmark* benchmark) {
   for (int64_t l = 0; l < static_cast<int64_t>(layers().size()); ++l)
     for (int64_t k = 0; k + 1 < kernels; ++k)
       if (const ConvKernel& kernel = *conv_kernels()[static_cast<size_t>(k)];
-          kernel.isa <= best_isa() && kernel.supports(layers()[static_cast<size_t>(l)].shape))
+          has_isa(kernel.isa) && kernel.supports(layers()[static_cast<size_t>(l)].shape))
         benchmark->Args({l, k});
 }
 BENCHMARK(conv)->Apply(every_pair)->Unit(benchmark::kMicrosecond);

@@ -15,7 +15,7 @@ constexpr const ConvKernel* kKernels[] = {
 
 const ConvKernel* find(std::span<const ConvKernel* const> kernels, const ConvShape& shape, Isa isa) {
   for (const ConvKernel* kernel : kernels)
-    if (kernel->isa <= isa && kernel->supports(shape)) return kernel;
+    if (contains(isa, kernel->isa) && kernel->supports(shape)) return kernel;
   return nullptr;
 }
 

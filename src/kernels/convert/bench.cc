@@ -53,7 +53,7 @@ void run(benchmark::State& state, const ConvertKernel& kernel, const Case& k) {
 
 const bool kRegistered = [] {
   for (const ConvertKernel* kernel : convert_kernels())
-    if (kernel->isa <= best_isa())
+    if (has_isa(kernel->isa))
       for (const Case& c : kCases)
         benchmark::RegisterBenchmark(
             ("convert/" + std::string(c.name) + "/" + std::string(kernel->name)).c_str(), run, *kernel, c)

@@ -73,7 +73,7 @@ void check(Random& random, int64_t number) {
   const ConvertKernel& reference = *convert_kernels().back();
   reference.run(c, 0, reference.pieces(c));
   for (const ConvertKernel* kernel : convert_kernels()) {
-    if (kernel->isa > best_isa()) continue;
+    if (!has_isa(kernel->isa)) continue;
     auto got = guard;
     c.output = got.data();
     run_pieces(random, kernel->pieces(c), [&](int64_t i, int64_t j) { kernel->run(c, i, j); });
@@ -104,7 +104,7 @@ TEST(Convert, QuantizeRoundsHalfToEvenAndSaturates) {
   c.offset = offset.data();
   c.per_channel = false;
   for (const ConvertKernel* kernel : convert_kernels()) {
-    if (kernel->isa > best_isa()) continue;
+    if (!has_isa(kernel->isa)) continue;
     std::vector<uint8_t> out(7);
     c.output = out.data();
     kernel->run(c, 0, kernel->pieces(c));

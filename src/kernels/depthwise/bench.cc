@@ -92,7 +92,7 @@ void run_layer(benchmark::State& state, const ConvKernel* kernel, const Layer& l
 // A static object, as the library's own BENCHMARK macro makes one.
 const bool kRegistered = [] {
   for (const ConvKernel* kernel : depthwise_kernels()) {
-    if (kernel->isa > best_isa()) continue;
+    if (!has_isa(kernel->isa)) continue;
     for (const Layer& l : kLayers) {
       const std::string name =
           fmt::format("{}/{}x{}x{}/k{}s{}d{}f{}", kernel->name, l.size, l.size, l.channels, l.kernel,

@@ -50,7 +50,7 @@ void run(benchmark::State& state, const EltwiseKernel& kernel, const Case& c) {
 
 const bool kRegistered = [] {
   for (const EltwiseKernel* kernel : eltwise_kernels())
-    if (kernel->isa <= best_isa())
+    if (has_isa(kernel->isa))
       for (const Case& c : kCases)
         benchmark::RegisterBenchmark(
             ("eltwise/" + std::string(c.name) + "/" + std::string(kernel->name)).c_str(), run, *kernel, c)

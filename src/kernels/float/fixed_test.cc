@@ -23,12 +23,6 @@ std::vector<float> random_floats(Random& random, int64_t count) {
   return v;
 }
 
-std::vector<Isa> runnable() {
-  std::vector<Isa> isas;
-  for (int i = 0; i <= static_cast<int>(best_isa()); ++i) isas.push_back(static_cast<Isa>(i));
-  return isas;
-}
-
 float expected_at(const ConvF32Options& o, const std::vector<float>& x, const std::vector<float>& residual,
                   int64_t n, int64_t row, int64_t column, int64_t c) {
   const ConvShape& s = o.shape;
@@ -101,7 +95,7 @@ TEST(FixedF32, ConvolutionsGiveTheSameBytesEverywhere) {
       for (int64_t c = 0; c < s.out_c; ++c)
         expected[static_cast<size_t>(p * o.out_pixel_stride + c)] =
             expected_at(o, x, r, p / (s.out_h * s.out_w), p / s.out_w % s.out_h, p % s.out_w, c);
-    for (const Isa isa : runnable()) {
+    for (const Isa isa : possible_isas()) {
       const FixedConvF32 conv(o, isa);
       std::vector<float> y(expected.size(), 77.0f);
       Tensor scratch(DType::kUInt8, {conv.scratch_bytes() + 64});
@@ -130,7 +124,7 @@ TEST(FixedF32, ProductsGiveTheSameBytesEverywhere) {
                        b[static_cast<size_t>(((shared ? 0 : matrix) * k + j) * n + column)], sum);
       expected[static_cast<size_t>(at)] = sum;
     }
-    for (const Isa isa : runnable()) {
+    for (const Isa isa : possible_isas()) {
       const FixedMatMulF32 product({batch, m, k}, {shared ? 1 : batch, k, n}, isa);
       ASSERT_EQ(product.output_shape(), (Shape{batch, m, n}));
       std::vector<float> y(expected.size(), 77.0f);

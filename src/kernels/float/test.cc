@@ -220,13 +220,6 @@ TEST(MatMulF32, MatchesGeneric) {
   }
 }
 
-std::vector<Isa> isas() {
-  std::vector<Isa> result;
-  for (Isa isa : {Isa::kReference, Isa::kAvx2, Isa::kAvx512Vnni})
-    if (isa <= best_isa()) result.push_back(isa);
-  return result;
-}
-
 TEST(PoolF32, SameBitsAsGeneric) {
   for (bool include : {false, true}) {
     PoolF32Call c;
@@ -256,7 +249,7 @@ TEST(PoolF32, SameBitsAsGeneric) {
     const auto mean = to_nhwc(run_generic("AveragePool", attributes, {x}, out), c.out_pixel_stride);
     const auto whole =
         to_nhwc(run_generic("GlobalAveragePool", {}, {x}, {c.batch, c.channels, 1, 1}), c.out_pixel_stride);
-    for (Isa isa : isas()) {
+    for (Isa isa : possible_isas()) {
       std::vector<float> y(most.size(), 77.0f), z(whole.size(), 77.0f);
       run_max_pool_f32(c, isa, 0, c.batch * c.out_h, input.data(), y.data());
       EXPECT_EQ(y, most);
@@ -277,7 +270,7 @@ TEST(BinaryF32, AllShapes) {
   const int64_t pixels = 9;
   const Tensor a = random_tensor({pixels * 21}, kSeed), b = random_tensor({pixels * 20}, kSeed + 1);
   const auto pa = a.as<float>(), pb = b.as<float>();
-  for (Isa isa : isas())
+  for (Isa isa : possible_isas())
     for (BinaryOp op : {BinaryOp::kAdd, BinaryOp::kSub, BinaryOp::kMul, BinaryOp::kDiv})
       for (BinaryShape shape : {BinaryShape::kSame, BinaryShape::kChannel, BinaryShape::kScalar}) {
         c.op = op;

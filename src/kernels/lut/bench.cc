@@ -23,7 +23,7 @@ void run(benchmark::State& state, const LutKernel& kernel) {
 
 const bool kRegistered = [] {
   for (const LutKernel* kernel : lut_kernels())
-    if (kernel->isa <= best_isa())
+    if (has_isa(kernel->isa))
       benchmark::RegisterBenchmark(("lut 56x56x64/" + std::string(kernel->name)).c_str(), run, *kernel)
           ->Unit(benchmark::kMicrosecond);
   return true;

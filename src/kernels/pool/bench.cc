@@ -48,7 +48,7 @@ void run(benchmark::State& state, const PoolKernel& kernel, const Case& c) {
 
 const bool kRegistered = [] {
   for (const PoolKernel* kernel : pool_kernels())
-    if (kernel->isa <= best_isa())
+    if (has_isa(kernel->isa))
       for (const Case& c : kCases)
         benchmark::RegisterBenchmark(
             ("pool/" + std::string(c.name) + "/" + std::string(kernel->name)).c_str(), run, *kernel, c)

@@ -35,7 +35,7 @@ void run(benchmark::State& state, const ResizeKernel& kernel, ResizeMode mode, i
 
 const bool kRegistered = [] {
   for (const ResizeKernel* kernel : resize_kernels()) {
-    if (kernel->isa > best_isa()) continue;
+    if (!has_isa(kernel->isa)) continue;
     for (auto [mode, name] :
          {std::pair{ResizeMode::kNearest, "nearest"}, std::pair{ResizeMode::kLinear, "linear"}})
       for (auto [size, channels] : {std::pair<int64_t, int64_t>{20, 256}, {64, 21}, {40, 128}})

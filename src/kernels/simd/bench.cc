@@ -24,7 +24,7 @@ const bool kRegistered = [] {
       {"hard_swish", Function::kHardSwish}, {"gelu", Function::kGelu},
       {"gelu_tanh", Function::kGeluTanh},   {"tanh", Function::kTanh}};
   for (Isa isa : {Isa::kAvx512Vnni, Isa::kAvx2, Isa::kReference})
-    if (isa <= best_isa())
+    if (has_isa(isa))
       for (const auto& [name, function] : functions)
         benchmark::RegisterBenchmark(
             ("function/" + std::string(name) + "/" + std::string(isa_name(isa))).c_str(), run, isa, function)

@@ -11,7 +11,7 @@ namespace octet::kernels {
 template <class Kernel>
 const Kernel& first_for(std::span<const Kernel* const> kernels, Isa isa) {
   for (const Kernel* kernel : kernels)
-    if (kernel->isa <= isa) return *kernel;
+    if (contains(isa, kernel->isa)) return *kernel;
   return *kernels.back();
 }
 

@@ -7,7 +7,9 @@ namespace octet::kernels {
 
 double measure_int8_peak(Isa isa) {
   if (isa < Isa::kAvx2) return 0;
-  const PeakLoop loop = isa >= Isa::kAvx512Vnni ? peak_avx512vnni : peak_avx2;
+  const PeakLoop loop = isa >= Isa::kAvx512Vnni ? peak_avx512vnni
+                        : isa == Isa::kAvxVnni  ? peak_avxvnni
+                                                : peak_avx2;
   using Clock = std::chrono::steady_clock;
   const auto end = Clock::now() + std::chrono::milliseconds(20);
   double best = 0;

@@ -11,6 +11,7 @@ namespace octet::kernels {
 // instructions that the instruction set's kernels are made of.
 using PeakLoop = int64_t (*)(int64_t rounds) noexcept;
 int64_t peak_avx2(int64_t rounds) noexcept;        // vpmaddubsw, vpmaddwd, vpaddd
+int64_t peak_avxvnni(int64_t rounds) noexcept;     // vpdpbusd
 int64_t peak_avx512vnni(int64_t rounds) noexcept;  // vpdpbusd
 
 // Multiply-adds per second of the calling thread, the best of short windows (about 20 ms in all); 0 for the
