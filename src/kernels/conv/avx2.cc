@@ -1,291 +1,45 @@
-// Register tiles of up to 6 output pixels x 16 output channels. vpmaddubsw adds pairs of products in int16
-// with saturation: it serves the blocks whose weights cannot get there (a flag of the packing); the others
-// split inputs and weights into even and odd bytes, widened to int16, for vpmaddwd.
-#include <array>
-#include <cstring>
-#include <utility>
-
-#include "kernels/conv/kernels.h"
-#include "kernels/conv/plan.h"
-#include "kernels/conv/taps.h"
-#include "kernels/simd/function_avx2.h"
-#include "kernels/simd/intrinsics.h"
+// vpmaddubsw adds pairs of products in int16 with saturation: it serves the blocks whose weights cannot get
+// there; the others split inputs and weights into even and odd bytes, widened to int16, for vpmaddwd.
+#include "kernels/conv/avx2_body.h"
 
 namespace octet::kernels {
 
 namespace {
 
-constexpr int kNarrowPixels = 6, kWidePixels = 4;
-constexpr ConvTiles kTiles = {1, {kNarrowPixels, 0, 0, 0}};
-
-// The per-channel arrays of a block, copied so that every load is aligned and inside of its array.
-struct alignas(64) Channels {
-  int32_t init[16];
-  float scale[16], bias[16], out_scale[16], out_zero[16], residual_scale[16];
-};
-
-struct TileArgs {
-  const uint8_t* const* pointers;  // of the first pixel in the first run
-  int64_t pointer_stride;
-  const uint8_t* silent;  // runs of nothing else are skipped
-  int64_t runs, run_bytes;
-  int64_t offset;  // of the group's first channel
-  const int8_t* weights;
-  const int32_t* init;
-  int32_t* accumulators;  // [pixels][16]
-};
-
-inline __attribute__((always_inline)) __m256i broadcast(const uint8_t* p) {
-  int32_t dword;
-  std::memcpy(&dword, p, 4);
-  return _mm256_set1_epi32(dword);
-}
-
-// Widened: even bytes and odd bytes as int16.
-struct Split {
-  __m256i even, odd;
-};
-
-inline __attribute__((always_inline)) Split split_signed(__m256i v) {
-  return {_mm256_srai_epi16(_mm256_slli_epi16(v, 8), 8), _mm256_srai_epi16(v, 8)};
-}
-
-inline __attribute__((always_inline)) Split split_unsigned(__m256i v) {
-  return {_mm256_and_si256(v, _mm256_set1_epi16(255)), _mm256_srli_epi16(v, 8)};
-}
-
-inline __attribute__((always_inline)) __m256i add_wide(__m256i acc, Split x, Split w) {
-  acc = _mm256_add_epi32(acc, _mm256_madd_epi16(x.even, w.even));
-  return _mm256_add_epi32(acc, _mm256_madd_epi16(x.odd, w.odd));
-}
-
-inline __attribute__((always_inline)) __m256i add_narrow(__m256i acc, __m256i x, __m256i w) {
-  return _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(x, w), _mm256_set1_epi16(1)));
-}
-
-template <int P, bool kWide>
-__attribute__((noinline)) void tile(const TileArgs& a) {
-  __m256i acc[P][2];
-  const auto* init = reinterpret_cast<const __m256i*>(a.init);
-#pragma GCC unroll 8
-  for (int p = 0; p < P; ++p) {
-    acc[p][0] = _mm256_load_si256(init);
-    acc[p][1] = _mm256_load_si256(init + 1);
+struct Narrow {
+  static constexpr int kPixels = 6;
+  template <int P>
+  static constexpr int kSets = 1;
+  OCTET_FORCE_INLINE __m256i inputs(__m256i x) { return x; }
+  OCTET_FORCE_INLINE __m256i weights(__m256i w) { return w; }
+  OCTET_FORCE_INLINE void add(__m256i& acc, __m256i x, __m256i w) {
+    const __m256i pairs = _mm256_maddubs_epi16(x, w);
+    acc = _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
   }
-  const auto* w = reinterpret_cast<const __m256i*>(a.weights);
-  const int64_t first = a.offset, last = a.offset + a.run_bytes;
-  const uint8_t* const* pointers = a.pointers;
-  for (int64_t run = a.runs; run > 0; --run, pointers += a.pointer_stride) {
-    if (a.silent != nullptr && all_padding(pointers, P, a.silent)) {
-      w += a.run_bytes / 2;
-      continue;
-    }
-    const uint8_t* x[P];
-#pragma GCC unroll 8
-    for (int p = 0; p < P; ++p) x[p] = pointers[p];
-#pragma GCC unroll 1
-    for (int64_t k = first; k < last; k += 4, w += 2) {
-      const __m256i w0 = _mm256_load_si256(w), w1 = _mm256_load_si256(w + 1);
-      if constexpr (kWide) {
-        const Split s0 = split_signed(w0), s1 = split_signed(w1);
-#pragma GCC unroll 8
-        for (int p = 0; p < P; ++p) {
-          const Split inputs = split_unsigned(broadcast(x[p] + k));
-          acc[p][0] = add_wide(acc[p][0], inputs, s0);
-          acc[p][1] = add_wide(acc[p][1], inputs, s1);
-        }
-      } else {
-#pragma GCC unroll 8
-        for (int p = 0; p < P; ++p) {
-          const __m256i inputs = broadcast(x[p] + k);
-          acc[p][0] = add_narrow(acc[p][0], inputs, w0);
-          acc[p][1] = add_narrow(acc[p][1], inputs, w1);
-        }
-      }
-    }
-  }
-  auto* out = reinterpret_cast<__m256i*>(a.accumulators);
-#pragma GCC unroll 8
-  for (int p = 0; p < P; ++p) {
-    _mm256_store_si256(out + 2 * p, acc[p][0]);
-    _mm256_store_si256(out + 2 * p + 1, acc[p][1]);
-  }
-}
-
-using TileFunction = void (*)(const TileArgs&);
-
-template <bool kWide, size_t... P>
-constexpr std::array<TileFunction, kNarrowPixels + 1> tile_row(std::index_sequence<P...>) {
-  return {nullptr, tile<static_cast<int>(P) + 1, kWide>...};
-}
-
-constexpr std::array<TileFunction, kNarrowPixels + 1> kTileTable[2] = {
-    tile_row<false>(std::make_index_sequence<kNarrowPixels>()),
-    tile_row<true>(std::make_index_sequence<kWidePixels>())};
-
-// Where a tile's results go.
-struct Target {
-  uint8_t* bytes;  // output of the first pixel and channel
-  int64_t stride;  // elements
-  const uint8_t* residual;
-  int64_t residual_stride;
-  int64_t width;  // channels that exist
 };
 
-void load_channels(const ConvCall& call, int64_t channel, int64_t width, Channels& c) {
-  const Epilogue& e = call.epilogue;
-  const auto copy = [&](const auto* from, auto* to) {
-    if (from != nullptr) std::memcpy(to, from + channel, static_cast<size_t>(width) * sizeof(*to));
+struct Wide {
+  static constexpr int kPixels = 4;
+  template <int P>
+  static constexpr int kSets = 1;
+  struct Split {
+    __m256i even, odd;
   };
-  std::memset(&c, 0, sizeof c);
-  copy(call.acc_init, c.init);
-  copy(e.scale, c.scale);
-  copy(e.bias, c.bias);
-  copy(e.out_scale, c.out_scale);
-  copy(e.out_zero, c.out_zero);
-  copy(e.residual_scale, c.residual_scale);
-}
-
-void store_floats(float* out, __m256 v, int64_t count) {
-  if (count >= 8) return _mm256_storeu_ps(out, v);
-  const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-  _mm256_maskstore_ps(out, _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(count)), lane), v);
-}
-
-void store_bytes(uint8_t* out, __m256i first, __m256i second, int64_t count) {
-  const __m256i lanes = _mm256_permute4x64_epi64(_mm256_packs_epi32(first, second), 0xd8);
-  const __m128i bytes = _mm_packus_epi16(_mm256_castsi256_si128(lanes), _mm256_extracti128_si256(lanes, 1));
-  if (count >= 16) return _mm_storeu_si128(reinterpret_cast<__m128i*>(out), bytes);
-  alignas(16) uint8_t buffer[16];
-  _mm_store_si128(reinterpret_cast<__m128i*>(buffer), bytes);
-  for (int64_t i = 0; i < count; ++i) out[i] = buffer[i];
-}
-
-template <Function F>
-void finish_function(const ConvCall& call, const Channels& c, const Target& t, const int32_t* accumulators,
-                     int64_t pixels) {
-  const Epilogue& e = call.epilogue;
-  const __m256 low = _mm256_set1_ps(e.low), high = _mm256_set1_ps(e.high);
-  for (int64_t p = 0; p < pixels; ++p, accumulators += 16) {
-    __m256 v[2];
-    for (int h = 0; h < 2; ++h) {
-      const int i = 8 * h;
-      v[h] = _mm256_cvtepi32_ps(_mm256_load_si256(reinterpret_cast<const __m256i*>(accumulators + i)));
-      v[h] = _mm256_fmadd_ps(v[h], _mm256_load_ps(c.scale + i), _mm256_load_ps(c.bias + i));
-    }
-    if (call.float_output) {
-      evaluate_functions(F, e.alpha, e.beta, v);
-      float* out = reinterpret_cast<float*>(t.bytes) + p * t.stride;
-      store_floats(out, v[0], t.width);
-      if (t.width > 8) store_floats(out + 8, v[1], t.width - 8);
-      continue;
-    }
-    evaluate_byte_functions(F, e.alpha, e.beta, v);
-    __m256i rounded[2];
-    for (int h = 0; h < 2; ++h) {
-      const int i = 8 * h;
-      if constexpr (F != Function::kNone)
-        v[h] = _mm256_fmadd_ps(v[h], _mm256_load_ps(c.out_scale + i), _mm256_load_ps(c.out_zero + i));
-      if (t.residual != nullptr) {
-        const auto* r = reinterpret_cast<const __m128i*>(t.residual + p * t.residual_stride + i);
-        const __m256 residual = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(r)));
-        v[h] = _mm256_fmadd_ps(residual, _mm256_load_ps(c.residual_scale + i), v[h]);
-      }
-      rounded[h] = _mm256_cvtps_epi32(_mm256_min_ps(_mm256_max_ps(v[h], low), high));  // NaN becomes low
-    }
-    store_bytes(t.bytes + p * t.stride, rounded[0], rounded[1], t.width);
+  OCTET_FORCE_INLINE Split inputs(__m256i x) {
+    return {_mm256_and_si256(x, _mm256_set1_epi16(255)), _mm256_srli_epi16(x, 8)};
   }
-}
-
-void finish_tile(const ConvCall& call, const Channels& c, const Target& t, const int32_t* accumulators,
-                 int64_t pixels) {
-  switch (call.epilogue.function) {
-#define OCTET_CASE(name) \
-  case Function::name:   \
-    return finish_function<Function::name>(call, c, t, accumulators, pixels);
-    OCTET_CASE(kNone)
-    OCTET_CASE(kLeakyRelu)
-    OCTET_CASE(kSigmoid)
-    OCTET_CASE(kSilu)
-    OCTET_CASE(kHardSigmoid)
-    OCTET_CASE(kHardSwish)
-    OCTET_CASE(kGelu)
-    OCTET_CASE(kGeluTanh)
-    OCTET_CASE(kTanh)
-    OCTET_CASE(kRelu)
-    OCTET_CASE(kClip)
-#undef OCTET_CASE
+  OCTET_FORCE_INLINE Split weights(__m256i w) {
+    return {_mm256_srai_epi16(_mm256_slli_epi16(w, 8), 8), _mm256_srai_epi16(w, 8)};
   }
-}
-
-// All pixels of a block for one block of output channels.
-void run_block(const ConvCall& call, const ConvPlan& plan, const Taps& taps, int64_t group, int64_t block,
-               int64_t pixel, int64_t count) {
-  const PackedConv& packed = plan.packed;
-  const int64_t left = packed.out_c - block * 16;
-  const int64_t channel = group * packed.out_c + block * 16;
-  const bool wide = call.weights[packed.flags_offset + group * packed.blocks + block] == std::byte{0};
-  Target target{};
-  target.stride = call.out_pixel_stride;
-  target.residual_stride = call.residual_pixel_stride;
-  target.width = left < 16 ? left : 16;
-  Channels channels;
-  load_channels(call, channel, target.width, channels);
-  alignas(64) int32_t accumulators[kNarrowPixels * 16];
-  TileArgs a{};
-  a.pointer_stride = plan.block_pixels;
-  a.silent = taps.silent;
-  a.runs = plan.runs;
-  a.run_bytes = plan.run_bytes;
-  a.offset = group * packed.in_c;
-  a.weights =
-      reinterpret_cast<const int8_t*>(call.weights) + (group * packed.blocks + block) * packed.block_bytes;
-  a.init = channels.init;
-  a.accumulators = accumulators;
-
-  const int64_t most = wide ? kWidePixels : kNarrowPixels;
-  const int64_t tiles = (count + most - 1) / most;
-  const int64_t element = call.float_output ? 4 : 1;
-  for (int64_t i = 0, p = 0; i < tiles; ++i) {
-    const int64_t n = count / tiles + (i < count % tiles ? 1 : 0);
-    a.pointers = taps.pointers + p;
-    target.bytes =
-        static_cast<uint8_t*>(call.output) + ((pixel + p) * call.out_pixel_stride + channel) * element;
-    if (call.epilogue.residual_scale != nullptr)
-      target.residual = call.residual + (pixel + p) * call.residual_pixel_stride + channel;
-    kTileTable[wide ? 1 : 0][static_cast<size_t>(n)](a);
-    finish_tile(call, channels, target, accumulators, n);
-    p += n;
+  OCTET_FORCE_INLINE void add(__m256i& acc, Split x, Split w) {
+    acc = _mm256_add_epi32(acc, _mm256_madd_epi16(x.even, w.even));
+    acc = _mm256_add_epi32(acc, _mm256_madd_epi16(x.odd, w.odd));
   }
-}
-
-int64_t pieces(const ConvCall& call) {
-  return plan_conv(call, kTiles).pieces;
-}
-
-int64_t scratch_bytes(const ConvCall& call) {
-  return plan_conv(call, kTiles).scratch_bytes;
-}
-
-void run(const ConvCall& call, int64_t begin, int64_t end, std::byte* scratch) noexcept {
-  const ConvPlan plan = plan_conv(call, kTiles);
-  const Taps taps = start_taps(call, plan, scratch);
-  int64_t filled = -1;  // first pixel of the block whose pointers are in `taps`
-  for (int64_t index = begin; index < end; ++index) {
-    const ConvPiece piece = conv_piece(plan, index);
-    for (int64_t pixel = piece.first_pixel; pixel < piece.last_pixel; pixel += plan.block_pixels) {
-      const int64_t left = piece.last_pixel - pixel;
-      const int64_t count = left < plan.block_pixels ? left : plan.block_pixels;
-      if (pixel != filled) fill_taps(call, plan, taps, pixel, count);
-      filled = pixel;
-      for (int64_t t = piece.first_tile; t < piece.last_tile; ++t)
-        run_block(call, plan, taps, t / plan.tiles, t % plan.tiles, pixel, count);
-    }
-  }
-}
+};
 
 }  // namespace
 
-const ConvKernel conv_avx2 = {"avx2", Isa::kAvx2, supports_dense_conv, scratch_bytes, pieces, run};
+const ConvKernel conv_avx2 = {"avx2",        Isa::kAvx2, supports_dense_conv,
+                              scratch_bytes, pieces,     run<Wide, Narrow>};
 
 }  // namespace octet::kernels
