@@ -42,9 +42,9 @@ OURS = (
     Way("target tensorrt, fast, entropy", ("--target", "tensorrt", "--effort", "fast", "--method", "entropy"), "onnxruntime"),
 )
 
-# All with weights in int8 per channel; the activations' type in the name, where it is not the unsigned one. Of Quark and AIMET what
-# takes minutes a model: AIMET's AdaRound and sequential MSE take hours without a GPU, Quark's MSE calibration of unsigned activations
-# makes noise of every model (0.13).
+# All with weights in int8 per channel; the activations' type in the name of ONNX Runtime's, of Quark's and AIMET's it is uint8. Left
+# out: AdaRound of both and AIMET's sequential MSE, which were far from done after minutes on the smallest model without a GPU, and
+# Quark's MSE calibration of uint8 activations, which makes noise of that model (6 dB, Quark 0.13).
 PEERS = tuple(Way(name, runs_in="onnxruntime", peer=True) for name in (
     "onnxruntime minmax u8", "onnxruntime minmax s8", "onnxruntime percentile u8", "onnxruntime entropy u8",
     "nncf", "nncf mixed", "nncf accurate bias",
