@@ -10,6 +10,8 @@
 // of sums.
 #pragma once
 
+#include <utility>
+
 #include "kernels/depthwise/kernels.h"
 #include "kernels/depthwise/plan.h"
 #include "kernels/simd/function_avx2.h"
@@ -78,28 +80,26 @@ OCTET_FORCE_INLINE void interleave_bytes(__m256i r0, __m256i r1, __m256i r2, __m
   out[3] = _mm256_unpackhi_epi16(high, high2);
 }
 
-// Interleaves `count` input columns from `first` on.
-template <class D, int kSegments>
-void load_columns(const Block& b, int64_t first, int64_t count) {
+// Interleaves `count` input columns from `first` on. R: 0 ... D::kRows - 1; a loop over them would keep the
+// arrays in memory.
+template <class D, int kSegments, size_t... R>
+void load_columns(const Block& b, int64_t first, int64_t count, std::index_sequence<R...>) {
   const int64_t in_w = b.call->shape.in_w, pitch = b.call->in_pixel_stride, column_bytes = b.steps * kPixel;
   const uint8_t* pad = b.call->pad_pixel + b.channel;
   for (int64_t step = 0; step < b.steps; ++step) {
-    DepthwiseRow rows[D::kRows][2];  // by segment; copies, which the stores cannot change
-    __builtin_memcpy(rows, b.rows + step * D::kRows * 2, sizeof rows);
+    const DepthwiseRow* from = b.rows + step * D::kRows * 2;
+    const DepthwiseRow rows[D::kRows][2] = {{from[2 * R], from[2 * R + 1]}...};  // by segment
     std::byte* out = b.columns + step * kPixel;
     for (int64_t column = first; column < first + count; ++column, out += column_bytes) {
-      __m256i pixels[D::kRows], groups[4];
+      __m256i groups[4];
       if (static_cast<uint64_t>(column) < static_cast<uint64_t>(in_w)) {
         const int64_t at = column * pitch;
         const auto pixel = [&](const DepthwiseRow& row) { return row.base + (at & row.mask); };
-#pragma GCC unroll 4
-        for (int r = 0; r < D::kRows; ++r)
-          pixels[r] = load_pixel<kSegments>(pixel(rows[r][0]), pixel(rows[r][1]));
+        D::interleave({load_pixel<kSegments>(pixel(rows[R][0]), pixel(rows[R][1]))...}, groups);
       } else {
-#pragma GCC unroll 4
-        for (int r = 0; r < D::kRows; ++r) pixels[r] = load_pixel<kSegments>(pad, pad);
+        const __m256i v = load_pixel<kSegments>(pad, pad);
+        D::interleave({(static_cast<void>(R), v)...}, groups);
       }
-      D::interleave(pixels, groups);
       for_groups([&](int g) __attribute__((always_inline)) { store(out + g * kVector, groups[g]); });
     }
   }
@@ -357,7 +357,8 @@ void run_block(Block& b, const DepthwisePiece& piece) {
     }
     for (int64_t x = 0; x < s.out_w; x += kTile) {
       const int64_t count = s.out_w - x < kTile ? s.out_w - x : kTile;
-      load_columns<D, kSegments>(b, x * s.stride_w - s.pad_left, columns_of(s, count));
+      load_columns<D, kSegments>(b, x * s.stride_w - s.pad_left, columns_of(s, count),
+                                 std::make_index_sequence<D::kRows>());
       for (int64_t i = 0; i < count; i += kOutputs) multiply_some(b, i);
       finish<kSegments>(b, x, count);
     }
