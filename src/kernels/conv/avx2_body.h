@@ -30,6 +30,40 @@ struct alignas(64) Channels {
   float scale[16], bias[16], out_scale[16], out_zero[16], residual_scale[16];
 };
 
+// Where a tile's results go.
+struct Target {
+  uint8_t* bytes;  // output of the first pixel and channel
+  int64_t stride;  // elements
+  const uint8_t* residual;
+  int64_t residual_stride;
+  int64_t width;    // channels that exist
+  float low, high;  // of bytes
+};
+
+void store_bytes(uint8_t* out, __m256i first, __m256i second, int64_t count) {
+  const __m256i lanes = _mm256_permute4x64_epi64(_mm256_packs_epi32(first, second), 0xd8);
+  const __m128i bytes = _mm_packus_epi16(_mm256_castsi256_si128(lanes), _mm256_extracti128_si256(lanes, 1));
+  if (count >= 16) return _mm_storeu_si128(reinterpret_cast<__m128i*>(out), bytes);
+  alignas(16) uint8_t buffer[16];
+  _mm_store_si128(reinterpret_cast<__m128i*>(buffer), bytes);
+  for (int64_t i = 0; i < count; ++i) out[i] = buffer[i];
+}
+
+// Stores the bytes of a pixel that is `v` without the residual.
+OCTET_FORCE_INLINE void store_pixel(const Channels& c, const Target& t, int64_t pixel, __m256 (&v)[2]) {
+  if (t.residual != nullptr) {
+    const auto* r = reinterpret_cast<const __m128i*>(t.residual + pixel * t.residual_stride);
+    const __m128i bytes = _mm_loadu_si128(r);
+    const __m256 low = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes));
+    const __m256 high = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_unpackhi_epi64(bytes, bytes)));
+    v[0] = _mm256_fmadd_ps(low, _mm256_load_ps(c.residual_scale), v[0]);
+    v[1] = _mm256_fmadd_ps(high, _mm256_load_ps(c.residual_scale + 8), v[1]);
+  }
+  const __m256 low = _mm256_set1_ps(t.low), high = _mm256_set1_ps(t.high);  // NaN becomes low
+  store_bytes(t.bytes + pixel * t.stride, _mm256_cvtps_epi32(_mm256_min_ps(_mm256_max_ps(v[0], low), high)),
+              _mm256_cvtps_epi32(_mm256_min_ps(_mm256_max_ps(v[1], low), high)), t.width);
+}
+
 struct TileArgs {
   const uint8_t* const* pointers;  // of the first pixel in the first run
   int64_t pointer_stride;
@@ -37,8 +71,9 @@ struct TileArgs {
   int64_t runs, run_bytes;
   int64_t offset;  // of the group's first channel
   const int8_t* weights;
-  const int32_t* init;
-  int32_t* accumulators;  // [pixels][16]
+  const Channels* channels;
+  Target target;
+  int32_t* accumulators;  // [pixels][16], or null: the tile stores bytes
 };
 
 inline __attribute__((always_inline)) __m256i broadcast(const uint8_t* p) {
@@ -51,7 +86,7 @@ template <class D, int P>
 __attribute__((noinline)) void tile(const TileArgs& a) {
   constexpr int kSets = D::template kSets<P>;
   __m256i acc[kSets][P][2];
-  const auto* init = reinterpret_cast<const __m256i*>(a.init);
+  const auto* init = reinterpret_cast<const __m256i*>(a.channels->init);
 #pragma GCC unroll 8
   for (int s = 0; s < kSets; ++s)
 #pragma GCC unroll 8
@@ -89,14 +124,28 @@ __attribute__((noinline)) void tile(const TileArgs& a) {
 #pragma GCC unroll 1
     for (; k < last; k += 4) step(k, acc[0]);
   }
-  auto* out = reinterpret_cast<__m256i*>(a.accumulators);
 #pragma GCC unroll 8
-  for (int p = 0; p < P; ++p) {
+  for (int s = 1; s < kSets; ++s)
 #pragma GCC unroll 8
-    for (int s = 1; s < kSets; ++s) {
+    for (int p = 0; p < P; ++p) {
       acc[0][p][0] = _mm256_add_epi32(acc[0][p][0], acc[s][p][0]);
       acc[0][p][1] = _mm256_add_epi32(acc[0][p][1], acc[s][p][1]);
     }
+  if (a.accumulators == nullptr) {
+    const Channels& c = *a.channels;
+    const Target t = a.target;  // a copy, which the stores of bytes cannot change
+#pragma GCC unroll 8
+    for (int p = 0; p < P; ++p) {
+      __m256 v[2] = {_mm256_cvtepi32_ps(acc[0][p][0]), _mm256_cvtepi32_ps(acc[0][p][1])};
+      v[0] = _mm256_fmadd_ps(v[0], _mm256_load_ps(c.scale), _mm256_load_ps(c.bias));
+      v[1] = _mm256_fmadd_ps(v[1], _mm256_load_ps(c.scale + 8), _mm256_load_ps(c.bias + 8));
+      store_pixel(c, t, p, v);
+    }
+    return;
+  }
+  auto* out = reinterpret_cast<__m256i*>(a.accumulators);
+#pragma GCC unroll 8
+  for (int p = 0; p < P; ++p) {
     _mm256_store_si256(out + 2 * p, acc[0][p][0]);
     _mm256_store_si256(out + 2 * p + 1, acc[0][p][1]);
   }
@@ -111,15 +160,6 @@ constexpr std::array<TileFunction, kMostPixels + 1> tile_row(std::index_sequence
 
 template <class D>
 constexpr auto kTileTable = tile_row<D>(std::make_index_sequence<D::kPixels>());
-
-// Where a tile's results go.
-struct Target {
-  uint8_t* bytes;  // output of the first pixel and channel
-  int64_t stride;  // elements
-  const uint8_t* residual;
-  int64_t residual_stride;
-  int64_t width;  // channels that exist
-};
 
 void load_channels(const ConvCall& call, int64_t channel, int64_t width, Channels& c) {
   const Epilogue& e = call.epilogue;
@@ -141,20 +181,10 @@ void store_floats(float* out, __m256 v, int64_t count) {
   _mm256_maskstore_ps(out, _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(count)), lane), v);
 }
 
-void store_bytes(uint8_t* out, __m256i first, __m256i second, int64_t count) {
-  const __m256i lanes = _mm256_permute4x64_epi64(_mm256_packs_epi32(first, second), 0xd8);
-  const __m128i bytes = _mm_packus_epi16(_mm256_castsi256_si128(lanes), _mm256_extracti128_si256(lanes, 1));
-  if (count >= 16) return _mm_storeu_si128(reinterpret_cast<__m128i*>(out), bytes);
-  alignas(16) uint8_t buffer[16];
-  _mm_store_si128(reinterpret_cast<__m128i*>(buffer), bytes);
-  for (int64_t i = 0; i < count; ++i) out[i] = buffer[i];
-}
-
 template <Function F>
 void finish_function(const ConvCall& call, const Channels& c, const Target& t, const int32_t* accumulators,
                      int64_t pixels) {
   const Epilogue& e = call.epilogue;
-  const __m256 low = _mm256_set1_ps(e.low), high = _mm256_set1_ps(e.high);
   for (int64_t p = 0; p < pixels; ++p, accumulators += 16) {
     __m256 v[2];
     for (int h = 0; h < 2; ++h) {
@@ -170,19 +200,10 @@ void finish_function(const ConvCall& call, const Channels& c, const Target& t, c
       continue;
     }
     evaluate_byte_functions(F, e.alpha, e.beta, v);
-    __m256i rounded[2];
-    for (int h = 0; h < 2; ++h) {
-      const int i = 8 * h;
-      if constexpr (F != Function::kNone)
-        v[h] = _mm256_fmadd_ps(v[h], _mm256_load_ps(c.out_scale + i), _mm256_load_ps(c.out_zero + i));
-      if (t.residual != nullptr) {
-        const auto* r = reinterpret_cast<const __m128i*>(t.residual + p * t.residual_stride + i);
-        const __m256 residual = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(r)));
-        v[h] = _mm256_fmadd_ps(residual, _mm256_load_ps(c.residual_scale + i), v[h]);
-      }
-      rounded[h] = _mm256_cvtps_epi32(_mm256_min_ps(_mm256_max_ps(v[h], low), high));  // NaN becomes low
-    }
-    store_bytes(t.bytes + p * t.stride, rounded[0], rounded[1], t.width);
+    if constexpr (F != Function::kNone)
+      for (int h = 0; h < 2; ++h)
+        v[h] = _mm256_fmadd_ps(v[h], _mm256_load_ps(c.out_scale + 8 * h), _mm256_load_ps(c.out_zero + 8 * h));
+    store_pixel(c, t, p, v);
   }
 }
 
@@ -214,14 +235,16 @@ void run_block(const ConvCall& call, const ConvPlan& plan, const Taps& taps, int
   const PackedConv& packed = plan.packed;
   const int64_t left = packed.out_c - block * 16;
   const int64_t channel = group * packed.out_c + block * 16;
-  Target target{};
+  alignas(64) int32_t accumulators[kMostPixels * 16];
+  TileArgs a{};
+  Target& target = a.target;
   target.stride = call.out_pixel_stride;
   target.residual_stride = call.residual_pixel_stride;
   target.width = left < 16 ? left : 16;
+  target.low = call.epilogue.low;
+  target.high = call.epilogue.high;
   Channels channels;
   load_channels(call, channel, target.width, channels);
-  alignas(64) int32_t accumulators[kMostPixels * 16];
-  TileArgs a{};
   a.pointer_stride = plan.block_pixels;
   a.silent = taps.silent;
   a.runs = plan.runs;
@@ -229,8 +252,9 @@ void run_block(const ConvCall& call, const ConvPlan& plan, const Taps& taps, int
   a.offset = group * packed.in_c;
   a.weights =
       reinterpret_cast<const int8_t*>(call.weights) + (group * packed.blocks + block) * packed.block_bytes;
-  a.init = channels.init;
-  a.accumulators = accumulators;
+  a.channels = &channels;
+  const bool plain = call.epilogue.function == Function::kNone && !call.float_output;
+  a.accumulators = plain ? nullptr : accumulators;
 
   const int64_t tiles = (count + D::kPixels - 1) / D::kPixels;
   const int64_t element = call.float_output ? 4 : 1;
@@ -242,7 +266,7 @@ void run_block(const ConvCall& call, const ConvPlan& plan, const Taps& taps, int
     if (call.epilogue.residual_scale != nullptr)
       target.residual = call.residual + (pixel + p) * call.residual_pixel_stride + channel;
     kTileTable<D>[static_cast<size_t>(n)](a);
-    finish_tile(call, channels, target, accumulators, n);
+    if (!plain) finish_tile(call, channels, target, accumulators, n);
     p += n;
   }
 }
