@@ -43,8 +43,9 @@ SequentialOptions sequential_options(const RecipeSetup& setup, const Recipe& rec
 }
 
 int64_t fast_samples(const RecipeSetup& setup, const Dataset& data) {
-  const double samples = static_cast<double>(kFastSamples) * kFastWork / correction_work(setup, data);
-  return std::clamp(static_cast<int64_t>(samples), kFewestFastSamples, kFastSamples);
+  const double work = correction_work(setup, data);  // 0 or infinite where sizes say nothing
+  const double share = work > kFastWork ? kFastWork / work : 1;
+  return std::max(static_cast<int64_t>(share * kFastSamples), kFewestFastSamples);
 }
 
 // What the calibration run saw of the channels, where a table keeps it.
