@@ -242,6 +242,10 @@ int64_t pieces(const ConvCall& call) {
   return plan_conv(call, kTiles).pieces;
 }
 
+PixelRange pixels(const ConvCall& call, int64_t piece) {
+  return piece_pixels(plan_conv(call, kTiles), piece);
+}
+
 // An odd number of cache lines: rows that lie a power of two apart would share few of the cache's sets.
 int64_t row_bytes(const ConvPlan& plan) {
   return (ceil_div(plan.runs * plan.run_bytes, kDepth) | 1) * kDepth;
@@ -299,6 +303,6 @@ void run(const ConvCall& call, int64_t begin, int64_t end, std::byte* memory) no
 
 }  // namespace
 
-const ConvKernel conv_amx = {"amx", Isa::kAmx, supports, scratch_bytes, pieces, run};
+const ConvKernel conv_amx = {"amx", Isa::kAmx, supports, scratch_bytes, pieces, run, pixels};
 
 }  // namespace octet::kernels

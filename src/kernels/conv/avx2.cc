@@ -39,7 +39,7 @@ struct Wide {
 
 }  // namespace
 
-const ConvKernel conv_avx2 = {"avx2",        Isa::kAvx2, supports_dense_conv,
-                              scratch_bytes, pieces,     run<Wide, Narrow>};
+const ConvKernel conv_avx2 = {
+    "avx2", Isa::kAvx2, supports_dense_conv, scratch_bytes, pieces, run<Wide, Narrow>, pixels};
 
 }  // namespace octet::kernels

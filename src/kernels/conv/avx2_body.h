@@ -275,6 +275,10 @@ int64_t pieces(const ConvCall& call) {
   return plan_conv(call, kTiles).pieces;
 }
 
+PixelRange pixels(const ConvCall& call, int64_t piece) {
+  return piece_pixels(plan_conv(call, kTiles), piece);
+}
+
 int64_t scratch_bytes(const ConvCall& call) {
   return plan_conv(call, kTiles).scratch_bytes;
 }

@@ -235,6 +235,10 @@ int64_t pieces(const ConvCall& call) {
   return plan_tiles(call).pieces;
 }
 
+PixelRange pixels(const ConvCall& call, int64_t piece) {
+  return piece_pixels(plan_tiles(call), piece);
+}
+
 int64_t scratch_bytes(const ConvCall& call) {
   const ConvPlan plan = plan_tiles(call);
   int64_t bytes = plan.scratch_bytes;
@@ -326,7 +330,7 @@ void run(const ConvCall& call, int64_t begin, int64_t end, std::byte* scratch) n
 
 }  // namespace
 
-const ConvKernel conv_avx512vnni = {"avx512vnni",  Isa::kAvx512Vnni, supports_dense_conv,
-                                    scratch_bytes, pieces,           run};
+const ConvKernel conv_avx512vnni = {
+    "avx512vnni", Isa::kAvx512Vnni, supports_dense_conv, scratch_bytes, pieces, run, pixels};
 
 }  // namespace octet::kernels

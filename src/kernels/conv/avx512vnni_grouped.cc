@@ -127,6 +127,10 @@ int64_t pieces(const ConvCall& call) {
   return plan_conv(call, kTiles).pieces;
 }
 
+PixelRange pixels(const ConvCall& call, int64_t piece) {
+  return piece_pixels(plan_conv(call, kTiles), piece);
+}
+
 int64_t scratch_bytes(const ConvCall& call) {
   const ConvPlan plan = plan_conv(call, kTiles);
   return plan.scratch_bytes + plan.packed.block_bytes;
@@ -151,7 +155,7 @@ void run(const ConvCall& call, int64_t begin, int64_t end, std::byte* scratch) n
 
 }  // namespace
 
-const ConvKernel conv_avx512vnni_grouped = {"avx512vnni-grouped", Isa::kAvx512Vnni, supports,
-                                            scratch_bytes,        pieces,           run};
+const ConvKernel conv_avx512vnni_grouped = {
+    "avx512vnni-grouped", Isa::kAvx512Vnni, supports, scratch_bytes, pieces, run, pixels};
 
 }  // namespace octet::kernels

@@ -19,7 +19,7 @@ struct Dot {
 
 }  // namespace
 
-const ConvKernel conv_avxvnni = {"avxvnni",     Isa::kAvxVnni, supports_dense_conv,
-                                 scratch_bytes, pieces,        run<Dot, Dot>};
+const ConvKernel conv_avxvnni = {"avxvnni",     Isa::kAvxVnni, supports_dense_conv, scratch_bytes, pieces,
+                                 run<Dot, Dot>, pixels};
 
 }  // namespace octet::kernels

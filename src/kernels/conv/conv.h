@@ -10,6 +10,7 @@
 
 #include "base/cpu.h"
 #include "kernels/epilogue.h"
+#include "kernels/pixels.h"
 
 namespace octet::kernels {
 
@@ -53,6 +54,8 @@ struct ConvCall {
   // Tactic: most blocks of 16 output channels in a tile of a dense convolution, 1 to kMostTileBlocks; 0: as
   // many as the kernel has. Fewer channels make room for more pixels. Results are the same.
   int tile_blocks = 0;
+  // Threads that share the call: decides how it is cut. Results are the same.
+  int threads = 1;
 };
 inline constexpr int kMostTileBlocks = 4;
 
@@ -65,6 +68,7 @@ struct ConvKernel {
   int64_t (*scratch_bytes)(const ConvCall& call);
   int64_t (*pieces)(const ConvCall& call);
   void (*run)(const ConvCall& call, int64_t begin, int64_t end, std::byte* scratch) noexcept;
+  PixelRange (*pixels)(const ConvCall& call, int64_t piece);  // that the piece writes
 };
 
 // All kernels, fastest first; the reference, which supports every shape, is the last.

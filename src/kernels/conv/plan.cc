@@ -12,14 +12,17 @@ constexpr int64_t kPieceMacs = 3 << 20;       // about 10 us on one core
 constexpr int64_t kMinPieceMacs = 1 << 18;    // a smaller piece is not worth its claim
 constexpr int64_t kWantedPieces = 8;          // so that a few threads share a small layer evenly
 constexpr int64_t kPointerBudget = 64 << 10;  // bytes of tap pointers
-constexpr int64_t kRowRunChannels = 32;       // beyond it the runs of single taps are long enough
+// Weights that stay in the second cache: threads then share a layer by pixels alone, so that each finds in
+// its own cache what it made of the layer before.
+constexpr int64_t kLocalWeights = 96 << 10;
+constexpr int64_t kRowRunChannels = 32;  // beyond it the runs of single taps are long enough
 
 bool taps_are_adjacent(const ConvCall& call, const PackedConv& packed) {
   const ConvShape& s = call.shape;
   return s.groups == 1 && s.kernel_w > 1 && s.dilation_w == 1 && call.in_pixel_stride == packed.padded_in_c;
 }
 
-void cut(ConvPlan& plan, int64_t speed, int64_t input_bytes) {
+void cut(ConvPlan& plan, int threads, int64_t speed, int64_t input_bytes) {
   const int64_t macs_per_tile_pixel = plan.packed.k4 * 64 * plan.tile_blocks;
   const int64_t all_tiles = plan.all_tiles;
   const int64_t total = std::max<int64_t>(1, plan.pixels * all_tiles * macs_per_tile_pixel);
@@ -30,14 +33,20 @@ void cut(ConvPlan& plan, int64_t speed, int64_t input_bytes) {
   // As many tiles of channels as fit beside one full block of pixels, then as many pixels as fill the piece.
   const int64_t base_pixels = std::min(plan.pixels, plan.block_pixels);
   plan.piece_tiles = std::clamp<int64_t>(target / (base_pixels * macs_per_tile_pixel), 1, all_tiles);
+  if (threads > 1 && plan.packed.flags_offset <= kLocalWeights && plan.pixels >= 8 * plan.tile_pixels)
+    plan.piece_tiles = all_tiles;
   plan.piece_tiles = ceil_div(all_tiles, ceil_div(all_tiles, plan.piece_tiles));
   int64_t pixels = target / (plan.piece_tiles * macs_per_tile_pixel);
   pixels = std::clamp<int64_t>(round_up(pixels, plan.tile_pixels), plan.tile_pixels,
                                round_up(plan.pixels, plan.tile_pixels));
   plan.pixel_pieces = ceil_div(plan.pixels, pixels);
+  // As many for each thread where only the pixels are cut, of whole tiles where that does not change it.
+  const int64_t sharers = plan.piece_tiles == all_tiles ? threads : 1;
+  if (plan.pixel_pieces > 1) plan.pixel_pieces = std::min(round_up(plan.pixel_pieces, sharers), plan.pixels);
   plan.piece_pixels = ceil_div(plan.pixels, plan.pixel_pieces);
   if (plan.pixel_pieces > 1) {
-    plan.piece_pixels = round_up(plan.piece_pixels, plan.tile_pixels);
+    const int64_t whole = round_up(plan.piece_pixels, plan.tile_pixels);
+    if (ceil_div(plan.pixels, whole) % sharers == 0) plan.piece_pixels = whole;
     plan.pixel_pieces = ceil_div(plan.pixels, plan.piece_pixels);
   }
   plan.channel_pieces = ceil_div(all_tiles, plan.piece_tiles);
@@ -69,7 +78,7 @@ ConvPlan plan_conv(const ConvCall& call, const ConvTiles& tiles) {
   const int64_t block = std::clamp<int64_t>(budget, plan.tile_pixels, tiles.block_pixels);
   plan.block_pixels = block / plan.tile_pixels * plan.tile_pixels;
 
-  cut(plan, tiles.speed, s.batch * s.in_h * s.in_w * s.in_c);
+  cut(plan, call.threads, tiles.speed, s.batch * s.in_h * s.in_w * s.in_c);
 
   plan.pointer_bytes = round_up(plan.runs * plan.block_pixels * 8, 64);
   // Row runs that leave the image are assembled in slots; the last one is a row of padding.
@@ -87,6 +96,12 @@ ConvPiece conv_piece(const ConvPlan& plan, int64_t index) {
   piece.first_tile = channel * plan.piece_tiles;
   piece.last_tile = std::min(piece.first_tile + plan.piece_tiles, plan.all_tiles);
   return piece;
+}
+
+PixelRange piece_pixels(const ConvPlan& plan, int64_t index) {
+  if (plan.channel_pieces > 1) return {0, plan.pixels};
+  const ConvPiece piece = conv_piece(plan, index);
+  return {piece.first_pixel, piece.last_pixel};
 }
 
 int64_t first_block(const ConvPlan& plan, int64_t index) {

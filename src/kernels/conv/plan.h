@@ -53,6 +53,8 @@ struct ConvPiece {
   int64_t first_tile, last_tile;  // counted over all groups
 };
 ConvPiece conv_piece(const ConvPlan& plan, int64_t index);
+// All where pieces differ in channels, which go in order for the sake of the weights.
+PixelRange piece_pixels(const ConvPlan& plan, int64_t index);
 
 // First block of tile `index` of a group: tiles are of nearly equal size.
 int64_t first_block(const ConvPlan& plan, int64_t index);

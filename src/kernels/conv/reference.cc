@@ -81,6 +81,9 @@ const ConvKernel conv_reference = {
     [](const ConvCall&) { return int64_t{0}; },
     pieces,
     run,
+    [](const ConvCall& call, int64_t row) {
+      return PixelRange{row * call.shape.out_w, (row + 1) * call.shape.out_w};
+    },
 };
 
 }  // namespace octet::kernels

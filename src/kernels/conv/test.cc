@@ -15,6 +15,7 @@
 #include "base/cpu.h"
 #include "kernels/conv/conv.h"
 #include "kernels/conv/pack.h"
+#include "kernels/simd/test_tools.h"
 
 namespace octet::kernels {
 namespace {
@@ -132,6 +133,7 @@ struct Case {
     call.out_pixel_stride = s.out_c + (r.one_in(2) ? r.between(0, 70) : 0);
     call.float_output = float_output;
     call.tile_blocks = r.one_in(2) ? static_cast<int>(r.between(1, kMostTileBlocks)) : 0;
+    call.threads = static_cast<int>(r.between(1, 3));
     const int64_t element = float_output ? 4 : 1;
     in_place = call.residual != nullptr && r.one_in(3);
     output_bytes = 2 * kGuard + s.batch * s.out_h * s.out_w * call.out_pixel_stride * element;
@@ -242,6 +244,7 @@ struct Case {
   // ranges.
   std::vector<uint8_t> run(const ConvKernel& kernel, Random& r) const {
     AlignedArray<uint8_t> output(output_bytes);
+    const auto content = [&] { return std::vector<uint8_t>(output.data(), output.data() + output.size()); };
     for (int64_t i = 0; i < output.size(); ++i) output[i] = static_cast<uint8_t>(i * 37);
     ConvCall c = call;
     c.output = output.data() + kGuard;
@@ -259,11 +262,18 @@ struct Case {
       begin = end;
     }
     std::shuffle(ranges.begin(), ranges.end(), r.engine());
-    for (auto [begin, end] : ranges) kernel.run(c, begin, end, scratch.data());
+    for (auto [begin, end] : ranges) {
+      const std::vector<uint8_t> before = content();
+      kernel.run(c, begin, end, scratch.data());
+      const PixelRange made = {kernel.pixels(c, begin).first, kernel.pixels(c, end - 1).last};
+      EXPECT_TRUE(
+          testing::same_outside(before, content(), kGuard, made, c.out_pixel_stride * (float_output ? 4 : 1)))
+          << kernel.name << " wrote other pixels than it names";
+    }
     for (int64_t i = 0; i < kGuard; ++i)
       EXPECT_EQ(scratch[scratch_bytes + i], std::byte{0x5a})
           << kernel.name << " wrote past its scratch memory";
-    return {output.data(), output.data() + output.size()};
+    return content();
   }
 
   ConvCall call;
@@ -293,7 +303,7 @@ TEST(Conv, MatchesReferenceOnRandomShapes) {
   SCOPED_TRACE(fmt::format("OCTET_TEST_SEED={}", seed));
   RecordProperty("seed", std::to_string(seed));
   Random r(seed);
-  for (int64_t i = 0; i < cases && !testing::Test::HasFailure(); ++i) compare(Case(r, random_shape(r)), r);
+  for (int64_t i = 0; i < cases && !::testing::Test::HasFailure(); ++i) compare(Case(r, random_shape(r)), r);
 }
 
 TEST(Conv, MatchesReferenceOnLayersOfNetworks) {

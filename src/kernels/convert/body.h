@@ -62,6 +62,20 @@ struct ConvertBody {
     return r.chunks > 1 ? r.count * r.chunks : divide_up(r.count, r.rows_per_piece);
   }
 
+  static PixelRange pixels(const ConvertCall& c, int64_t piece) {
+    const int64_t all = c.images * c.pixels;
+    if (c.in_layout != c.out_layout) {
+      const int64_t tiles = larger(1, divide_up(c.pixels, kTile)), step = tiles_per_piece(c);
+      const auto pixel = [&](int64_t i) {
+        return i / tiles * c.pixels + smaller(c.pixels, i % tiles * kTile);
+      };
+      return {pixel(piece * step), pixel(smaller(c.images * tiles, (piece + 1) * step))};
+    }
+    const Rows r = rows_of(c);
+    if (c.in_layout == Layout::kPlain || r.chunks > 1 || r.count != all) return {0, all};
+    return {piece * r.rows_per_piece, smaller(all, (piece + 1) * r.rows_per_piece)};
+  }
+
   static void run_row(const ConvertCall& c, const Rows& r, int64_t row, int64_t first, int64_t count) {
     const bool exact = c.in_layout == Layout::kPlain;
     const int64_t from = row * r.in_step + first, to = row * r.out_step + first;

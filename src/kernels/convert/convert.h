@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "base/cpu.h"
+#include "kernels/pixels.h"
 #include "tensor/layout.h"
 
 namespace octet::kernels {
@@ -61,6 +62,7 @@ struct ConvertKernel {
   Isa isa;
   int64_t (*pieces)(const ConvertCall& call);
   void (*run)(const ConvertCall& call, int64_t begin, int64_t end) noexcept;
+  PixelRange (*pixels)(const ConvertCall& call, int64_t piece);  // that the piece moves; of plain tensors all
 };
 
 // All kernels, fastest first; the reference is the last.

@@ -49,6 +49,9 @@ void run(const ConvertCall& call, int64_t begin, int64_t end) noexcept {
 }  // namespace
 
 extern const ConvertKernel convert_reference;
-const ConvertKernel convert_reference = {"reference", Isa::kReference, pieces, run};
+const ConvertKernel convert_reference = {"reference", Isa::kReference, pieces, run,
+                                         [](const ConvertCall&, int64_t pixel) {
+                                           return PixelRange{pixel, pixel + 1};
+                                         }};
 
 }  // namespace octet::kernels

@@ -76,7 +76,14 @@ void check(Random& random, int64_t number) {
     if (!has_isa(kernel->isa)) continue;
     auto got = guard;
     c.output = got.data();
-    run_pieces(random, kernel->pieces(c), [&](int64_t i, int64_t j) { kernel->run(c, i, j); });
+    run_pieces(random, kernel->pieces(c), [&](int64_t i, int64_t j) {
+      const auto before = got;
+      kernel->run(c, i, j);
+      if (c.out_layout == Layout::kNhwc) {
+        EXPECT_TRUE(same_outside(before, got, 0, {kernel->pixels(c, i).first, kernel->pixels(c, j - 1).last},
+                                 c.out_stride * (bytes_out ? 1 : 4)));
+      }
+    });
     ASSERT_EQ(expected, got)
         << kernel->name
         << fmt::format(" case {} op {} layouts {}->{} strides {}->{} planes {} fill {} shape {}x{}x{}",

@@ -27,6 +27,7 @@ struct Dot {
 
 }  // namespace
 
-const ConvKernel depthwise_avx2 = {"avx2", Isa::kAvx2, supports, scratch_bytes<Dot>, pieces, run<Dot>};
+const ConvKernel depthwise_avx2 = {"avx2", Isa::kAvx2, supports, scratch_bytes<Dot>,
+                                   pieces, run<Dot>,   pixels};
 
 }  // namespace octet::kernels

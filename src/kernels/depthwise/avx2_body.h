@@ -368,7 +368,7 @@ void run_block(Block& b, const DepthwisePiece& piece) {
 template <class D>
 void run(const ConvCall& call, int64_t begin, int64_t end, std::byte* scratch) noexcept {
   const ConvShape& s = call.shape;
-  const DepthwisePlan plan = plan_depthwise(s, kBlock);
+  const DepthwisePlan plan = plan_depthwise(call, kBlock);
   const Layout l = layout<D>(s);
   Block b{};
   b.call = &call;
@@ -402,7 +402,11 @@ int64_t scratch_bytes(const ConvCall& call) {
 }
 
 int64_t pieces(const ConvCall& call) {
-  return plan_depthwise(call.shape, kBlock).pieces;
+  return plan_depthwise(call, kBlock).pieces;
+}
+
+PixelRange pixels(const ConvCall& call, int64_t piece) {
+  return piece_pixels(plan_depthwise(call, kBlock), call.shape, kBlock, piece);
 }
 
 }  // namespace

@@ -152,7 +152,7 @@ void run_block(Block& b, const DepthwisePiece& piece) {
 
 void run(const ConvCall& call, int64_t begin, int64_t end, std::byte* scratch) noexcept {
   const ConvShape& s = call.shape;
-  const DepthwisePlan plan = plan_depthwise(s, kBlock);
+  const DepthwisePlan plan = plan_depthwise(call, kBlock);
   const Layout l = layout(s);
   Block b{};
   b.call = &call;
@@ -189,8 +189,11 @@ const ConvKernel depthwise_avx512vnni = {
     Isa::kAvx512Vnni,
     [](const ConvShape& s) { return s.groups > 1 && s.groups == s.in_c && s.groups == s.out_c; },
     [](const ConvCall& call) { return layout(call.shape).bytes; },
-    [](const ConvCall& call) { return plan_depthwise(call.shape, kBlock).pieces; },
+    [](const ConvCall& call) { return plan_depthwise(call, kBlock).pieces; },
     run,
+    [](const ConvCall& call, int64_t piece) {
+      return piece_pixels(plan_depthwise(call, kBlock), call.shape, kBlock, piece);
+    },
 };
 
 }  // namespace octet::kernels

@@ -16,7 +16,7 @@ struct Dot {
 
 }  // namespace
 
-const ConvKernel depthwise_avxvnni = {"avxvnni",          Isa::kAvxVnni, supports,
-                                      scratch_bytes<Dot>, pieces,        run<Dot>};
+const ConvKernel depthwise_avxvnni = {"avxvnni", Isa::kAvxVnni, supports, scratch_bytes<Dot>,
+                                      pieces,    run<Dot>,      pixels};
 
 }  // namespace octet::kernels

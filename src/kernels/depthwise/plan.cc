@@ -12,12 +12,15 @@ namespace {
 constexpr int64_t kLargestPiece = 1'200'000;
 constexpr int64_t kSmallestPiece = 100'000;
 constexpr int64_t kPieces = 8;
-// Maps of at most so many pixels are cut by channels before rows: their rows are short.
-constexpr int64_t kSmallMap = 400;
+// Maps of at most so many pixels are cut by channels before rows, for their rows are short. Threads that
+// share a map find in their caches the rows that they have made in the layer before, but of the smallest
+// maps, whose neighbours have large weights, the channels.
+constexpr int64_t kSmallMap = 400, kSharedSmallMap = 64;
 
 }  // namespace
 
-DepthwisePlan plan_depthwise(const ConvShape& s, int64_t block_channels) {
+DepthwisePlan plan_depthwise(const ConvCall& call, int64_t block_channels) {
+  const ConvShape& s = call.shape;
   const int64_t all_blocks = ceil_div(s.out_c, block_channels);
   const int64_t block_row = std::max<int64_t>(1, s.out_w * s.kernel_h * s.kernel_w * block_channels);
   const int64_t block_image = block_row * std::max<int64_t>(1, s.out_h);
@@ -25,7 +28,7 @@ DepthwisePlan plan_depthwise(const ConvShape& s, int64_t block_channels) {
       std::clamp(block_image * all_blocks * s.batch / kPieces, kSmallestPiece, kLargestPiece);
 
   DepthwisePlan plan{};
-  if (s.out_h * s.out_w <= kSmallMap) {
+  if (s.out_h * s.out_w <= (call.threads == 1 ? kSmallMap : kSharedSmallMap)) {
     plan.blocks = std::clamp<int64_t>(target / block_image, 1, all_blocks);
     plan.rows = plan.blocks > 1 ? s.out_h : round_up(std::max<int64_t>(target / block_row, 1), 4);
   } else {
@@ -51,6 +54,13 @@ DepthwisePiece depthwise_piece(const DepthwisePlan& plan, const ConvShape& s, in
   piece.block_begin = range * plan.blocks;
   piece.block_end = std::min(piece.block_begin + plan.blocks, ceil_div(s.out_c, block_channels));
   return piece;
+}
+
+PixelRange piece_pixels(const DepthwisePlan& plan, const ConvShape& s, int64_t block_channels,
+                        int64_t index) {
+  const DepthwisePiece piece = depthwise_piece(plan, s, block_channels, index);
+  const int64_t image = piece.image * s.out_h;
+  return {(image + piece.row_begin) * s.out_w, (image + piece.row_end) * s.out_w};
 }
 
 void depthwise_rows(const ConvCall& call, int64_t channel, int64_t image, int64_t y, bool used, int64_t count,

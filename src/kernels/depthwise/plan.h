@@ -1,5 +1,5 @@
 // How a depthwise call is cut into independent pieces: bands of output rows times ranges of channel blocks.
-// Depends on the shape alone.
+// Depends on the shape and on whether several threads share the call.
 #pragma once
 
 #include <cstdint>
@@ -22,11 +22,14 @@ struct DepthwisePiece {
   int64_t block_begin, block_end;
 };
 
-DepthwisePlan plan_depthwise(const ConvShape& shape, int64_t block_channels);
+DepthwisePlan plan_depthwise(const ConvCall& call, int64_t block_channels);
 
 // Piece `index` of [0, plan.pieces): neighbours share rows.
 DepthwisePiece depthwise_piece(const DepthwisePlan& plan, const ConvShape& shape, int64_t block_channels,
                                int64_t index);
+
+PixelRange piece_pixels(const DepthwisePlan& plan, const ConvShape& shape, int64_t block_channels,
+                        int64_t index);
 
 // Pixel x of an input row, from the first channel of a block: base + (x * in_pixel_stride & mask). A row
 // outside of the image is the padding's pixel, with mask 0.

@@ -14,6 +14,7 @@
 #include "base/checked.h"
 #include "base/cpu.h"
 #include "kernels/depthwise/depthwise.h"
+#include "kernels/simd/test_tools.h"
 
 namespace octet::kernels {
 namespace {
@@ -114,6 +115,7 @@ Case random_case(uint64_t seed) {
   const int64_t c = s.in_c, padded = round_up(c, kChannelPad), out_pixels = s.batch * s.out_h * s.out_w;
   const bool extreme = r.chance(4);
 
+  k.call.threads = static_cast<int>(r.pick(1, 3));
   k.call.in_pixel_stride = c + (r.chance(2) ? 0 : r.pick(1, 70));
   k.input.resize(static_cast<size_t>(s.batch * s.in_h * s.in_w * k.call.in_pixel_stride + kOverread));
   r.fill(k.input, extreme);
@@ -186,7 +188,7 @@ std::vector<uint8_t> output_of(const Case& k, Body body) {
 }
 
 // Pieces in a random order, in runs of one to three, each with scratch memory full of rubbish.
-void run_in_pieces(const ConvKernel& kernel, const ConvCall& call, Random& r) {
+void run_in_pieces(const ConvKernel& kernel, const ConvCall& call, int64_t output_bytes, Random& r) {
   const int64_t pieces = kernel.pieces(call), size = kernel.scratch_bytes(call);
   ASSERT_GT(pieces, 0);
   const AlignedBytes scratch = aligned_bytes(size + kGuard);
@@ -201,7 +203,15 @@ void run_in_pieces(const ConvKernel& kernel, const ConvCall& call, Random& r) {
   for (const auto& [begin, end] : ranges) {
     std::memset(scratch.get(), static_cast<int>(r.pick(0, 255)), static_cast<size_t>(size));
     std::memset(scratch.get() + size, 0x5a, kGuard);
+    const auto content = [&] {
+      const auto* bytes = static_cast<const uint8_t*>(call.output);
+      return std::vector<uint8_t>(bytes, bytes + output_bytes);
+    };
+    const std::vector<uint8_t> before = content();
     kernel.run(call, begin, end, scratch.get());
+    const PixelRange made = {kernel.pixels(call, begin).first, kernel.pixels(call, end - 1).last};
+    ASSERT_TRUE(testing::same_outside(before, content(), 0, made,
+                                      call.out_pixel_stride * (call.float_output ? 4 : 1)));
     for (int64_t i = 0; i < kGuard; ++i) ASSERT_EQ(scratch[static_cast<size_t>(size + i)], std::byte{0x5a});
   }
 }
@@ -219,7 +229,7 @@ TEST(Depthwise, KernelsMatchTheReference) {
       if (!has_isa(kernel->isa) || !kernel->supports(k.call.shape)) continue;
       Random r(case_seed);
       const std::vector<uint8_t> actual =
-          output_of(k, [&](const ConvCall& call) { run_in_pieces(*kernel, call, r); });
+          output_of(k, [&](const ConvCall& call) { run_in_pieces(*kernel, call, k.output_bytes, r); });
       if (actual == expected) continue;
       const auto at = std::mismatch(actual.begin(), actual.end(), expected.begin()).first - actual.begin();
       const int64_t element = (at - kGuard) / (k.call.float_output ? 4 : 1);

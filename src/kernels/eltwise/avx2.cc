@@ -4,6 +4,6 @@
 namespace octet::kernels {
 
 extern const EltwiseKernel eltwise_avx2;
-const EltwiseKernel eltwise_avx2 = {"avx2", Isa::kAvx2, eltwise_pieces, eltwise_run<Avx2>};
+const EltwiseKernel eltwise_avx2 = {"avx2", Isa::kAvx2, eltwise_pieces, eltwise_run<Avx2>, eltwise_pixels};
 
 }  // namespace octet::kernels

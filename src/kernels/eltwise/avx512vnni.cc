@@ -4,7 +4,7 @@
 namespace octet::kernels {
 
 extern const EltwiseKernel eltwise_avx512vnni;
-const EltwiseKernel eltwise_avx512vnni = {"avx512vnni", Isa::kAvx512Vnni, eltwise_pieces,
-                                          eltwise_run<Avx512>};
+const EltwiseKernel eltwise_avx512vnni = {"avx512vnni", Isa::kAvx512Vnni, eltwise_pieces, eltwise_run<Avx512>,
+                                          eltwise_pixels};
 
 }  // namespace octet::kernels

@@ -7,6 +7,7 @@
 
 #include "base/cpu.h"
 #include "kernels/epilogue.h"
+#include "kernels/pixels.h"
 
 namespace octet::kernels {
 
@@ -42,6 +43,7 @@ struct EltwiseCall {
   const float* b_scale = nullptr;                      // kAdd
   const int32_t *a_zero = nullptr, *b_zero = nullptr;  // kMul
   bool per_channel = true;  // false promises that all entries of each array are equal
+  int threads = 1;          // that share the call: decides how it is cut
   Epilogue epilogue;
   void* output = nullptr;  // uint8_t or float
   bool float_output = false;
@@ -56,6 +58,7 @@ struct EltwiseKernel {
   Isa isa;
   int64_t (*pieces)(const EltwiseCall& call);
   void (*run)(const EltwiseCall& call, int64_t begin, int64_t end) noexcept;
+  PixelRange (*pixels)(const EltwiseCall& call, int64_t piece);  // that the piece reads and writes
 };
 
 // All kernels, fastest first; the reference is the last.

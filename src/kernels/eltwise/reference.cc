@@ -43,6 +43,9 @@ void run(const EltwiseCall& call, int64_t begin, int64_t end) noexcept {
 }  // namespace
 
 extern const EltwiseKernel eltwise_reference;
-const EltwiseKernel eltwise_reference = {"reference", Isa::kReference, pieces, run};
+const EltwiseKernel eltwise_reference = {"reference", Isa::kReference, pieces, run,
+                                         [](const EltwiseCall&, int64_t pixel) {
+                                           return PixelRange{pixel, pixel + 1};
+                                         }};
 
 }  // namespace octet::kernels

@@ -19,6 +19,7 @@ void check(Random& random, int64_t number) {
   if (number % 8 == 2) call.channels = random.range(1, 40) * 8;  // pixels that make whole vectors together
   call.broadcast = static_cast<Broadcast>(random.range(0, 2));
   call.per_channel = random.chance(0.5);
+  call.threads = static_cast<int>(random.range(1, 3));
   call.float_output = random.chance(0.2);
   const bool tight = random.chance(0.4);
   auto stride = [&] { return call.channels + (tight ? 0 : random.range(0, 40)); };
@@ -77,7 +78,13 @@ void check(Random& random, int64_t number) {
     if (!has_isa(kernel->isa)) continue;
     auto got = guard;
     call.output = got.data();
-    run_pieces(random, kernel->pieces(call), [&](int64_t i, int64_t j) { kernel->run(call, i, j); });
+    run_pieces(random, kernel->pieces(call), [&](int64_t i, int64_t j) {
+      const auto before = got;
+      kernel->run(call, i, j);
+      EXPECT_TRUE(same_outside(before, got, 0,
+                               {kernel->pixels(call, i).first, kernel->pixels(call, j - 1).last},
+                               call.out_stride * (call.float_output ? 4 : 1)));
+    });
     for (int64_t i = 0; i < bytes + 64; i += call.float_output ? 4 : 1) {
       if (call.float_output && i + 4 <= bytes) {
         float x, y;

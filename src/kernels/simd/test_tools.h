@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/cpu.h"
+#include "kernels/pixels.h"
 
 namespace octet::kernels::testing {
 
@@ -26,6 +27,17 @@ inline uint32_t test_seed() {
 inline int64_t test_cases(int64_t quick) {
   const char* text = std::getenv("OCTET_TEST_CASES");
   return text ? std::max<int64_t>(std::atoll(text), 1) : quick;
+}
+
+// Whether two states of an output differ in no byte outside of `pixels`, each of `stride` bytes, the first of
+// which begins at byte `start`.
+inline bool same_outside(const std::vector<uint8_t>& a, const std::vector<uint8_t>& b, int64_t start,
+                         const PixelRange& pixels, int64_t stride) {
+  const auto size = static_cast<int64_t>(a.size());
+  const int64_t first = std::clamp<int64_t>(start + pixels.first * stride, 0, size),
+                last = std::clamp<int64_t>(start + pixels.last * stride, first, size);
+  return a.size() == b.size() && std::equal(a.begin(), a.begin() + first, b.begin()) &&
+         std::equal(a.begin() + last, a.end(), b.begin() + last);
 }
 
 // All uses share one engine, so that one seed repeats a whole test.
