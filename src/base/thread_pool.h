@@ -31,15 +31,20 @@ class ThreadPool {
   // hold up the rest; each begins in its own part of them, which is the same in every job of as many pieces.
   void run(int64_t count, int64_t grain, Job job, void* context);
 
-  // Pieces [0, count) of a job, `grain` at a time.
+  // Pieces [first, last) of the stage before.
+  struct Needs {
+    int32_t first = 0, last = 0;
+  };
+  // Pieces [0, count) of a job, `grain` at a time. With `needs`, of which there is one for each piece (and
+  // `grain` is 1), a piece begins as soon as those pieces have ended; else the whole stage before must have.
   struct Stage {
     Job job = nullptr;
     void* context = nullptr;
     int64_t count = 0, grain = 1;
+    const Needs* needs = nullptr;
   };
-  // Runs one stage after the other: a stage begins when every piece of the one before has ended, and whoever
-  // ends it begins the next. Nobody joins or forks in between; a stage of one piece is run by the thread
-  // that ended the stage before.
+  // Runs the stages. Nobody joins or forks in between. A piece never begins before all stages but the one
+  // before its own have ended, so at most two neighbouring stages are under way at any time.
   void run_stages(std::span<const Stage> stages);
 
   // The same for any callable (begin, end, thread). The first exception is rethrown after all threads have

@@ -3,8 +3,11 @@
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cstdint>
+#include <random>
 #include <stdexcept>
 #include <thread>
 #include <vector>
@@ -77,6 +80,76 @@ TEST(ThreadPool, StagesRunInOrder) {
       for (int64_t i = 0; i < count; ++i) EXPECT_EQ(sum.cells[static_cast<size_t>(i)], 50 * 40);
     }
     pool.run_stages({});
+  }
+}
+
+// Lines of cells, each made from some of the line before. Three lines are kept: the one that is made, the one
+// before, and one that pieces of neighbouring stages may still read.
+struct Lines {
+  struct Line {
+    std::vector<ThreadPool::Needs> needs;
+    bool whole = false;  // needs the whole line before
+    size_t number = 0;
+    Lines* all = nullptr;
+  };
+  std::vector<uint64_t> kept[3];
+  std::vector<Line> lines;
+  std::vector<ThreadPool::Stage> stages;
+
+  static void run(void* context, int64_t begin, int64_t end, int) {
+    auto& line = *static_cast<Line*>(context);
+    const auto& from = line.all->kept[(line.number + 2) % 3];
+    auto& to = line.all->kept[line.number % 3];
+    for (int64_t i = begin; i < end; ++i) {
+      const ThreadPool::Needs n = line.needs[static_cast<size_t>(i)];
+      uint64_t sum = static_cast<uint64_t>(i) + 1;
+      for (int32_t k = n.first; k < n.last; ++k) sum = sum * 1099511628211u + from[static_cast<size_t>(k)];
+      to[static_cast<size_t>(i)] = sum;
+    }
+  }
+
+  explicit Lines(uint32_t seed) {
+    std::mt19937 random(seed);
+    const auto below = [&](size_t n) { return static_cast<int32_t>(random() % n); };
+    constexpr size_t kMost = 40;
+    for (auto& cells : kept) cells.assign(kMost, 0);
+    lines.resize(60);
+    size_t before = kMost;
+    for (size_t s = 0; s < lines.size(); ++s) {
+      Line& line = lines[s];
+      line.number = s;
+      line.all = this;
+      line.whole = below(5) == 0;
+      line.needs.resize(static_cast<size_t>(below(8) == 0 ? below(3) : 1 + below(kMost)));
+      for (size_t i = 0; i < line.needs.size(); ++i) {
+        const auto near = static_cast<int32_t>(i * before / line.needs.size());
+        const int32_t first = line.whole ? 0 : std::max(0, near - below(3));
+        const int32_t last = line.whole ? static_cast<int32_t>(before)
+                                        : std::min(static_cast<int32_t>(before), near + below(4));
+        line.needs[i] = {first, std::max(first, last)};
+      }
+      stages.push_back({run, &line, static_cast<int64_t>(line.needs.size()), 1,
+                        line.whole || s == 0 ? nullptr : line.needs.data()});
+      before = line.needs.size();
+    }
+  }
+};
+
+TEST(ThreadPool, PiecesWaitForWhatTheyNeed) {
+  for (uint32_t seed = 1; seed <= 20; ++seed) {
+    Lines serial(seed), parallel(seed);
+    ThreadPool alone(1);
+    alone.run_stages(serial.stages);
+    for (int threads : {2, 3, 4, 8}) {
+      ThreadPool pool(threads);
+      for (int round = 0; round < 20; ++round) {
+        for (auto& cells : parallel.kept) std::fill(cells.begin(), cells.end(), 0);
+        pool.run_stages(parallel.stages);
+        for (int k = 0; k < 3; ++k)
+          ASSERT_EQ(parallel.kept[k], serial.kept[k])
+              << "seed " << seed << ", " << threads << " threads, round " << round;
+      }
+    }
   }
 }
 
