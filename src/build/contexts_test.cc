@@ -86,6 +86,7 @@ TEST(Contexts, SixteenOfOneEngineGiveTheBytesOfSerialRuns) {
                                 {1, 5, 30},
                                 {3, 8, 6},
                                 {1, 24, 24},
+                                {1, 120, 90},  // several pieces for each step
                                 {1, 1, 1}}) {
     Sample s{{{"N", n}, {"H", h}, {"W", w}}, random_floats(random, {n, 3, h, w}, -1, 1), {}};
     serial.set_shapes(s.symbols);
@@ -99,7 +100,7 @@ TEST(Contexts, SixteenOfOneEngineGiveTheBytesOfSerialRuns) {
   threads.reserve(kContexts);
   for (int t = 0; t < kContexts; ++t)
     threads.emplace_back([t, shared, &samples, &wrong] {
-      ThreadPool pool(2);
+      ThreadPool pool(2 + t % 3);
       ContextOptions options = engine::default_options();
       if (t % 2 == 1) options.pool = &pool;
       Context context(shared, options);

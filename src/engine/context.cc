@@ -10,6 +10,7 @@
 #include "base/checked.h"
 #include "engine/engine.h"
 #include "engine/late.h"
+#include "engine/needs.h"
 #include "engine/plan.h"
 #include "engine/steps/step.h"
 #include "engine/validate.h"
@@ -58,7 +59,8 @@ struct Prepared {
   std::vector<std::unique_ptr<Step>> steps;
   std::vector<int64_t> pieces;
   LateShapes late;
-  std::vector<std::vector<Shape>> prepared_for;  // of late steps: the shapes of what they touch
+  std::vector<std::vector<ThreadPool::Needs>> needs;  // of each step, of the pieces of the one before
+  std::vector<std::vector<Shape>> prepared_for;       // of late steps: the shapes of what they touch
   MemoryPlan plan;
   int64_t scratch_stride = 0;
 };
@@ -76,23 +78,6 @@ SymbolValues complete(const Model& model, const std::map<std::string, int64_t>& 
   check_ranges(model, symbols);
   check_equalities(model, symbols);
   return symbols;
-}
-
-// Of the largest shapes that the engine was built for, so that a context that changes between shapes
-// allocates once; 0 where nobody chose them.
-int64_t largest_arena(const Model& model, const std::vector<bool>& late) {
-  int64_t bytes = 0;
-  for (const Profile& profile : model.profiles) {
-    SymbolValues symbols;
-    for (size_t i = 0; i < model.symbols.size(); ++i)
-      if (!model.symbols[i].at_run) symbols[model.symbols[i].name] = profile[i].maximum;
-    try {
-      bytes = std::max(bytes, plan_memory(model, concrete_shapes(model, symbols, late), late).bytes);
-    } catch (const Error&) {
-      // No input has these sizes together.
-    }
-  }
-  return bytes;
 }
 
 }  // namespace
@@ -125,6 +110,8 @@ struct Context::State {
   void set_shapes(const std::map<std::string, int64_t>& given);
   std::unique_ptr<Prepared> prepare(SymbolValues symbols, Tensor& new_arena, Tensor& new_scratch) const;
   void prepare_step(Prepared& p, size_t index) const;
+  void find_needs(Prepared& p) const;
+  void reserve_arena(const Prepared& p, Tensor& space) const;
   void reserve_scratch(const Prepared& p, Tensor& space) const;
   void run_late_step(size_t index);
   void make_outputs(size_t index);
@@ -166,23 +153,43 @@ std::unique_ptr<Prepared> Context::State::prepare(SymbolValues symbols, Tensor& 
   p->shapes = concrete_shapes(model(), p->symbols, p->late.all());
   // Before anything else grows with the shapes: here the limit on memory holds.
   p->plan = plan_memory(model(), p->shapes, p->late.all());
-  const int64_t most = new_arena.defined() ? 0 : largest_arena(model(), p->late.all());
-  if (most > p->plan.bytes) {
-    try {
-      new_arena = Tensor(DType::kUInt8, {most});
-    } catch (const Error&) {
-      // Not enough for the largest shapes; perhaps for these.
-    }
-  }
-  if (!new_arena.defined() || new_arena.bytes() < p->plan.bytes)
-    new_arena = Tensor(DType::kUInt8, {p->plan.bytes});
+  reserve_arena(*p, new_arena);
   p->steps.resize(model().steps.size());
   p->pieces.resize(p->steps.size());
   p->prepared_for.resize(p->steps.size());
   for (size_t i = 0; i < p->steps.size(); ++i)
     if (!p->late.touches(model().steps[i])) prepare_step(*p, i);
   reserve_scratch(*p, new_scratch);
+  p->needs.resize(p->steps.size());
+  if (threads() > 1 && !p->late.any()) {
+    find_needs(*p);
+    reserve_arena(*p, new_arena);
+  }
   return p;
+}
+
+// Which steps begin before the one before has ended, and the places that tensors have then.
+void Context::State::find_needs(Prepared& p) const {
+  std::vector<bool> early(p.steps.size(), false);
+  for (size_t i = 1; i < p.steps.size(); ++i) {
+    p.needs[i] =
+        needs_of(model(), p.shapes, model().steps[i - 1], *p.steps[i - 1], model().steps[i], *p.steps[i]);
+    early[i] = !p.needs[i].empty();
+  }
+  p.plan = plan_memory(model(), p.shapes, p.late.all(), early);
+}
+
+void Context::State::reserve_arena(const Prepared& p, Tensor& space) const {
+  const std::vector<bool> early(model().steps.size(), threads() > 1 && !p.late.any());
+  const int64_t most = space.defined() ? 0 : largest_arena(model(), p.late.all(), early);
+  if (most > p.plan.bytes) {
+    try {
+      space = Tensor(DType::kUInt8, {most});
+    } catch (const Error&) {
+      // Not enough for the largest shapes; perhaps for these.
+    }
+  }
+  if (!space.defined() || space.bytes() < p.plan.bytes) space = Tensor(DType::kUInt8, {p.plan.bytes});
 }
 
 void Context::State::prepare_step(Prepared& p, size_t index) const {
@@ -238,7 +245,10 @@ void Context::State::activate(Prepared& chosen) {
   jobs.clear();
   stages.clear();
   for (size_t i = 0; i < now->steps.size(); ++i) jobs.push_back({this, i});
-  for (Job& job : jobs) stages.push_back({run_pieces, &job, now->pieces[job.step], 1});
+  for (Job& job : jobs) {
+    const auto& needs = now->needs[job.step];
+    stages.push_back({run_pieces, &job, now->pieces[job.step], 1, needs.empty() ? nullptr : needs.data()});
+  }
 }
 
 void Context::State::bind_outputs() {

@@ -5,6 +5,7 @@
 
 #include "base/checked.h"
 #include "engine/steps/step.h"
+#include "engine/validate.h"
 
 namespace octet::engine {
 namespace {
@@ -36,7 +37,8 @@ int64_t place_bytes(const TensorDef& def, const Shape& shape) {
   return round_up(checked_add(storage_bytes(def, shape), kOverread), kAlignment);
 }
 
-MemoryPlan plan_memory(const Model& model, std::span<const Shape> shapes, const std::vector<bool>& late) {
+MemoryPlan plan_memory(const Model& model, std::span<const Shape> shapes, const std::vector<bool>& late,
+                       const std::vector<bool>& early) {
   const int32_t count = static_cast<int32_t>(model.tensors.size());
   const int32_t steps = static_cast<int32_t>(model.steps.size());
   const auto root = [&](int32_t t) { return model.tensors[t].parent >= 0 ? model.tensors[t].parent : t; };
@@ -59,7 +61,9 @@ MemoryPlan plan_memory(const Model& model, std::span<const Shape> shapes, const 
   for (int32_t t = 0; t < count; ++t) {
     if (root(t) != t || !needs_place(model.tensors[t], last[t] == steps) || last[t] < 0) continue;
     if (!late.empty() && late[t]) continue;
-    blocks.push_back({t, place_bytes(model.tensors[t], shapes[t]), first[t], last[t]});
+    const size_t next = static_cast<size_t>(last[t]) + 1;
+    const int32_t end = next < early.size() && early[next] ? last[t] + 1 : last[t];
+    blocks.push_back({t, place_bytes(model.tensors[t], shapes[t]), first[t], end});
   }
   std::stable_sort(blocks.begin(), blocks.end(),
                    [](const Block& a, const Block& b) { return a.bytes > b.bytes; });
@@ -89,6 +93,21 @@ MemoryPlan plan_memory(const Model& model, std::span<const Shape> shapes, const 
         plan.offset[parent] + dtype_bytes(model.tensors[t].dtype, model.tensors[t].channel_offset);
   }
   return plan;
+}
+
+int64_t largest_arena(const Model& model, const std::vector<bool>& late, const std::vector<bool>& early) {
+  int64_t bytes = 0;
+  for (const Profile& profile : model.profiles) {
+    SymbolValues symbols;
+    for (size_t i = 0; i < model.symbols.size(); ++i)
+      if (!model.symbols[i].at_run) symbols[model.symbols[i].name] = profile[i].maximum;
+    try {
+      bytes = std::max(bytes, plan_memory(model, concrete_shapes(model, symbols, late), late, early).bytes);
+    } catch (const Error&) {
+      // No input has these sizes together.
+    }
+  }
+  return bytes;
 }
 
 }  // namespace octet::engine

@@ -5,6 +5,7 @@
 #include "base/checked.h"
 #include "engine/steps/convolution.h"
 #include "engine/steps/epilogue.h"
+#include "engine/steps/pixels.h"
 #include "kernels/convert/convert.h"
 
 namespace octet::engine {
@@ -12,6 +13,7 @@ namespace {
 
 using kernels::ConvCall;
 using kernels::ConvShape;
+using kernels::PixelRange;
 
 // Inputs of both kinds, in this order.
 enum Input : size_t {
@@ -48,6 +50,7 @@ class ConvStep : public Step {
     call_.out_pixel_stride = out_stride;
     call_.float_output = float_output;
     call_.tile_blocks = static_cast<int>(setup.int_value("tile_blocks", 0, 0, kernels::kMostTileBlocks));
+    call_.threads = setup.threads();
     call_.weights = setup.bytes(kWeights, kernels::packed_conv_bytes(shape)).data();
     x_ = setup.input(kX).index;
     y_ = setup.output().index;
@@ -96,6 +99,17 @@ class ConvStep : public Step {
     return checked_add(checked_add(kernel_scratch(), round_up(own, 64)), tile_bytes());
   }
   std::string kernel() const override { return std::string(kernel_.name); }
+
+  std::optional<PixelRange> writes(int64_t piece) const override {
+    if (planes_.images > 0) return std::nullopt;
+    return kernel_.pixels(call_, piece);
+  }
+  std::optional<PixelRange> reads(int32_t tensor, int64_t piece) const override {
+    if (planes_.images > 0 || (tensor != x_ && tensor != residual_)) return std::nullopt;
+    const PixelRange made = kernel_.pixels(call_, piece);
+    if (tensor == residual_ && tensor != x_) return with_overread(made, call_.residual_pixel_stride);
+    return with_overread(pixels_read(call_.shape, made), call_.in_pixel_stride);
+  }
 
   void run(Memory memory, int64_t begin, int64_t end, int /*thread*/, std::byte* scratch) override {
     ConvCall call = call_;

@@ -77,6 +77,13 @@ class ConvertStep : public Step {
   }
 
   int64_t pieces() const override { return kernel_.pieces(call_); }
+  std::optional<kernels::PixelRange> writes(int64_t piece) const override {
+    return kernel_.pixels(call_, piece);
+  }
+  std::optional<kernels::PixelRange> reads(int32_t tensor, int64_t piece) const override {
+    if (tensor != x_ || call_.in_layout == Layout::kPlain) return std::nullopt;
+    return with_overread(kernel_.pixels(call_, piece), call_.in_stride);
+  }
   std::string kernel() const override { return std::string(kernel_.name); }
 
   void run(Memory memory, int64_t begin, int64_t end, int /*thread*/, std::byte* /*scratch*/) override {

@@ -1,5 +1,6 @@
 #include "engine/steps/convolution.h"
 
+#include <algorithm>
 #include <limits>
 
 namespace octet::engine {
@@ -42,6 +43,18 @@ kernels::ConvShape read_convolution(const StepSetup& setup) {
   setup.expect(s.in_c > 0 && s.out_c > 0 && s.in_c % s.groups == 0 && s.out_c % s.groups == 0,
                "the groups do not divide the channels");
   return s;
+}
+
+kernels::PixelRange pixels_read(const kernels::ConvShape& s, const kernels::PixelRange& out) {
+  if (s.kernel_h == 1 && s.kernel_w == 1 && s.stride_h == 1 && s.stride_w == 1 && s.in_h == s.out_h &&
+      s.in_w == s.out_w)
+    return out;
+  // Whole rows of the input.
+  const int64_t first = out.first / s.out_w, last = (out.last - 1) / s.out_w;  // rows of all images
+  const int64_t top = first % s.out_h * s.stride_h - s.pad_top;
+  const int64_t bottom = last % s.out_h * s.stride_h - s.pad_top + (s.kernel_h - 1) * s.dilation_h + 1;
+  return {(first / s.out_h * s.in_h + std::clamp<int64_t>(top, 0, s.in_h)) * s.in_w,
+          (last / s.out_h * s.in_h + std::clamp<int64_t>(bottom, 0, s.in_h)) * s.in_w};
 }
 
 }  // namespace octet::engine

@@ -11,4 +11,7 @@ namespace octet::engine {
 // channels-last), which must fit.
 kernels::ConvShape read_convolution(const StepSetup& setup);
 
+// Pixels of the input that the output pixels `out` are made of.
+kernels::PixelRange pixels_read(const kernels::ConvShape& shape, const kernels::PixelRange& out);
+
 }  // namespace octet::engine

@@ -2,6 +2,7 @@
 
 #include "base/checked.h"
 #include "engine/steps/epilogue.h"
+#include "engine/steps/pixels.h"
 
 namespace octet::engine {
 namespace {
@@ -21,6 +22,7 @@ class EltwiseStep : public Step {
     setup.expect_same_shape(a, y);
     const int64_t channels = y.shape[1];
     call_.op = op;
+    call_.threads = setup.threads();
     call_.images = y.shape[0];
     call_.channels = channels;
     call_.pixels = checked_mul(y.shape[2], y.shape[3]);
@@ -52,6 +54,13 @@ class EltwiseStep : public Step {
   }
 
   int64_t pieces() const override { return kernel_.pieces(call_); }
+  std::optional<kernels::PixelRange> writes(int64_t piece) const override {
+    return kernel_.pixels(call_, piece);
+  }
+  std::optional<kernels::PixelRange> reads(int32_t tensor, int64_t piece) const override {
+    if (tensor == b_ && call_.broadcast != Broadcast::kNone) return std::nullopt;
+    return with_overread(kernel_.pixels(call_, piece), std::min(call_.a_stride, call_.b_stride));
+  }
   std::string kernel() const override { return std::string(kernel_.name); }
 
   void run(Memory memory, int64_t begin, int64_t end, int /*thread*/, std::byte* /*scratch*/) override {

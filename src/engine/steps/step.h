@@ -3,6 +3,7 @@
 
 #include <deque>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -10,6 +11,7 @@
 
 #include "base/cpu.h"
 #include "engine/model.h"
+#include "kernels/pixels.h"
 
 namespace octet::engine {
 
@@ -39,6 +41,12 @@ class Step {
   // May throw Error for what only the data shows.
   virtual void run(Memory memory, int64_t begin, int64_t end, int thread, std::byte* scratch) = 0;
   virtual std::string kernel() const = 0;
+  // Pixels of the one output that a piece writes, and of the input `tensor` that it may read, with what it
+  // reads behind them in passing. None: not known, perhaps all.
+  virtual std::optional<kernels::PixelRange> writes(int64_t /*piece*/) const { return std::nullopt; }
+  virtual std::optional<kernels::PixelRange> reads(int32_t /*tensor*/, int64_t /*piece*/) const {
+    return std::nullopt;
+  }
   // Instead of run(), of a step from prepare_maker(): its outputs, in shapes that the data decide.
   virtual std::vector<Tensor> make(Memory /*memory*/) { return {}; }
 };
