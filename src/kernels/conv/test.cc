@@ -262,9 +262,12 @@ struct Case {
       begin = end;
     }
     std::shuffle(ranges.begin(), ranges.end(), r.engine());
-    for (auto [begin, end] : ranges) {
-      const std::vector<uint8_t> before = content();
+    const size_t checked = static_cast<size_t>(r.between(0, static_cast<int64_t>(ranges.size()) - 1));
+    for (size_t i = 0; i < ranges.size(); ++i) {
+      const auto [begin, end] = ranges[i];
+      const std::vector<uint8_t> before = i == checked ? content() : std::vector<uint8_t>();
       kernel.run(c, begin, end, scratch.data());
+      if (i != checked) continue;
       const PixelRange made = {kernel.pixels(c, begin).first, kernel.pixels(c, end - 1).last};
       EXPECT_TRUE(
           testing::same_outside(before, content(), kGuard, made, c.out_pixel_stride * (float_output ? 4 : 1)))

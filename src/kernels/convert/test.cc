@@ -77,9 +77,10 @@ void check(Random& random, int64_t number) {
     auto got = guard;
     c.output = got.data();
     run_pieces(random, kernel->pieces(c), [&](int64_t i, int64_t j) {
-      const auto before = got;
+      const bool checked = c.out_layout == Layout::kNhwc && random.chance(0.05);
+      const auto before = checked ? got : std::vector<uint8_t>();
       kernel->run(c, i, j);
-      if (c.out_layout == Layout::kNhwc) {
+      if (checked) {
         EXPECT_TRUE(same_outside(before, got, 0, {kernel->pixels(c, i).first, kernel->pixels(c, j - 1).last},
                                  c.out_stride * (bytes_out ? 1 : 4)));
       }

@@ -207,11 +207,12 @@ void run_in_pieces(const ConvKernel& kernel, const ConvCall& call, int64_t outpu
       const auto* bytes = static_cast<const uint8_t*>(call.output);
       return std::vector<uint8_t>(bytes, bytes + output_bytes);
     };
-    const std::vector<uint8_t> before = content();
+    const bool checked = r.chance(static_cast<int64_t>(ranges.size()));
+    const std::vector<uint8_t> before = checked ? content() : std::vector<uint8_t>();
     kernel.run(call, begin, end, scratch.get());
     const PixelRange made = {kernel.pixels(call, begin).first, kernel.pixels(call, end - 1).last};
-    ASSERT_TRUE(testing::same_outside(before, content(), 0, made,
-                                      call.out_pixel_stride * (call.float_output ? 4 : 1)));
+    ASSERT_TRUE(!checked || testing::same_outside(before, content(), 0, made,
+                                                  call.out_pixel_stride * (call.float_output ? 4 : 1)));
     for (int64_t i = 0; i < kGuard; ++i) ASSERT_EQ(scratch[static_cast<size_t>(size + i)], std::byte{0x5a});
   }
 }

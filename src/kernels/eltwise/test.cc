@@ -79,11 +79,12 @@ void check(Random& random, int64_t number) {
     auto got = guard;
     call.output = got.data();
     run_pieces(random, kernel->pieces(call), [&](int64_t i, int64_t j) {
-      const auto before = got;
+      const bool checked = random.chance(0.05);
+      const auto before = checked ? got : std::vector<uint8_t>();
       kernel->run(call, i, j);
-      EXPECT_TRUE(same_outside(before, got, 0,
-                               {kernel->pixels(call, i).first, kernel->pixels(call, j - 1).last},
-                               call.out_stride * (call.float_output ? 4 : 1)));
+      EXPECT_TRUE(!checked || same_outside(before, got, 0,
+                                           {kernel->pixels(call, i).first, kernel->pixels(call, j - 1).last},
+                                           call.out_stride * (call.float_output ? 4 : 1)));
     });
     for (int64_t i = 0; i < bytes + 64; i += call.float_output ? 4 : 1) {
       if (call.float_output && i + 4 <= bytes) {
