@@ -68,9 +68,13 @@ std::optional<AttentionScores> match_attention_scores(const Graph& graph, NodeId
       a.scale = static_cast<float>(scale);
       return a;
     }
-    if (a.mask != kNoId) return {};
-    if (const auto factor = scalar_factor(graph, node, value);
-        factor && same_shape(graph, value, node.outputs[0])) {
+    if (a.second != kNoId) return {};
+    if (a.mask != kNoId) {  // two masks that are constants can be summed
+      const auto mask = mask_of(graph, node, value);
+      if (!mask || !graph.is_constant(a.mask) || !graph.is_constant(*mask)) return {};
+      a.second = *mask;
+    } else if (const auto factor = scalar_factor(graph, node, value);
+               factor && same_shape(graph, value, node.outputs[0])) {
       scale *= *factor;
     } else if (const auto mask = mask_of(graph, node, value)) {
       a.mask = *mask;

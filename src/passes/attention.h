@@ -14,7 +14,8 @@ struct AttentionScores {
   NodeId product = kNoId;     // the MatMul of queries and keys
   std::vector<NodeId> nodes;  // from it to the Softmax
   float scale = 1;
-  ValueId mask = kNoId;  // added behind the scale
+  ValueId mask = kNoId;    // added behind the scale
+  ValueId second = kNoId;  // and behind that another, where both are constants
   ValueId probabilities = kNoId;
 };
 

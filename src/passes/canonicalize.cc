@@ -24,13 +24,17 @@ void canonicalize(Graph& graph) {
   while (changed) {
     changed = remove_noops(graph);
     changed |= fold_constants(graph);
+    changed |= fuse_activations(graph);  // while all of one stand in the same shape
     changed |= widen_1d(graph);
     changed |= fold_batch_norm(graph);
     changed |= convolve_transposed(graph);
     changed |= fold_space_to_depth(graph);
-    changed |= fuse_activations(graph);
     changed |= fuse_normalization(graph);
     changed |= constant_reshapes(graph);
+    changed |= hoist_activations(graph);
+    changed |= merge_reshapes(graph);
+    changed |= sink_unit_axes(graph);
+    changed |= channels_last_tokens(graph);
     changed |= merge_transposes(graph);
     changed |= hoist_scales(graph);
     changed |= dequantize_products(graph);

@@ -20,11 +20,12 @@ bool fold_constants(Graph& graph, int64_t max_bytes = 64 << 20);
 bool widen_1d(Graph& graph);
 
 // A BatchNormalization (or a Mul or Add by a constant per channel) behind a convolution, transposed or not,
-// goes into its weights and bias.
+// goes into its weights and bias; a BatchNormalization of a matrix into the product that makes its rows.
 bool fold_batch_norm(Graph& graph);
 
 // A BatchNormalization of an image that stays (DenseNet's, behind a concatenation) becomes a convolution of
-// each channel with one tap, whose 8-bit weight is exact. Only once nothing else can take it in.
+// each channel with one tap, whose 8-bit weight is exact; one of anything else a Mul and an Add. Only once
+// nothing else can take it in.
 bool convolve_batch_norm(Graph& graph);
 
 // A ConvTranspose by constant weights with equal strides becomes a Conv of all its phases and a DepthToSpace
@@ -44,12 +45,26 @@ bool fuse_activations(Graph& graph);
 // RMSNormalization, with the Mul and Add of constants behind them; exp(x - max) / sum becomes Softmax.
 bool fuse_normalization(Graph& graph);
 
+// A function of each element behind the Reshapes and Transposes of a layer's result stands beside the layer.
+bool hoist_activations(Graph& graph);
+
 // A Transpose of a Transpose is one.
 bool merge_transposes(Graph& graph);
 
 // The shape of a Reshape becomes constant (0 and -1 stand for symbolic dimensions), so that nothing computes
 // it.
 bool constant_reshapes(Graph& graph);
+
+// A Reshape of a Reshape is one.
+bool merge_reshapes(Graph& graph);
+
+// An Add or Mul by a constant between two Reshapes that only add axes of size one and take them away again is
+// computed without them (Swin's masks of shifted windows).
+bool sink_unit_axes(Graph& graph);
+
+// Tokens that become an image, or an image that becomes tokens, by Transpose (0, 2, 1) and Reshape: the
+// Transpose is one of channels to the end or back, which a channels-last tensor does not need.
+bool channels_last_tokens(Graph& graph);
 
 // A number that multiplies an operand of a product of two variables multiplies the result instead (rounding
 // differs).

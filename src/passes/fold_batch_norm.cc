@@ -93,6 +93,113 @@ bool fold_into(Graph& graph, NodeId conv_id) {
   return true;
 }
 
+// A constant of one number for each of the last axis's entries.
+bool is_row(const Graph& graph, ValueId value, int64_t columns) {
+  if (!graph.is_constant(value)) return false;
+  const Tensor& t = *graph.value(value).constant;
+  return t.dtype() == DType::kFloat32 && t.count() == columns && t.rank() > 0 && t.shape().back() == columns;
+}
+
+// A BatchNormalization of a matrix behind a product by constant weights, with a bias or a Reshape of the rows
+// between them: the weights' columns take it in.
+bool fold_into_product(Graph& graph, NodeId id) {
+  const Node norm = graph.node(id);
+  const auto& shape = graph.value(norm.inputs[0]).shape;
+  if (!shape || shape->size() != 2 || !(*shape)[1].known()) return false;
+  const int64_t columns = (*shape)[1].value();
+  const auto affine = affine_of(graph, norm, norm.inputs[0], columns);
+  if (!affine) return false;
+  ValueId value = norm.inputs[0];
+  NodeId reshape = kNoId, add = kNoId;
+  const auto producer = [&](ValueId v) { return only_use(graph, v) ? graph.value(v).producer : kNoId; };
+  NodeId at = producer(value);
+  if (at != kNoId && (graph.node(at).is("Reshape") || graph.node(at).is("Flatten"))) {
+    reshape = at;
+    value = graph.node(at).inputs[0];
+    const auto& from = graph.value(value).shape;
+    if (!from || from->empty() || from->back() != (*shape)[1]) return false;
+    at = producer(value);
+  }
+  if (at != kNoId && graph.node(at).is("Add") && graph.node(at).inputs.size() == 2) {
+    add = at;
+    const size_t bias = graph.is_constant(graph.node(at).inputs[0]) ? 0 : 1;
+    if (!is_row(graph, graph.node(at).inputs[bias], columns)) return false;
+    at = producer(graph.node(at).inputs[1 - bias]);
+  }
+  if (at == kNoId) return false;
+  const Node product = graph.node(at);
+  const bool gemm = product.is("Gemm"), transposed = gemm && product.attributes.get_int("transB", 0) != 0;
+  if ((!gemm && !product.is("MatMul")) || !graph.is_constant(product.inputs[1])) return false;
+  const Tensor& w = *graph.value(product.inputs[1]).constant;
+  if (w.dtype() != DType::kFloat32 || w.rank() != 2 || w.shape()[transposed ? 0 : 1] != columns) return false;
+  const bool has_bias = gemm && product.inputs.size() > 2 && product.inputs[2] != kNoId;
+  if (has_bias && (add != kNoId || !is_row(graph, product.inputs[2], columns) ||
+                   product.attributes.get_float("beta", 1.0f) != 1.0f))
+    return false;
+
+  Tensor scaled = w.clone();
+  const std::span<float> values = scaled.as<float>();
+  for (int64_t i = 0; i < w.count(); ++i)
+    values[i] = static_cast<float>(values[i] * affine->scale[transposed ? i / w.shape()[1] : i % columns]);
+  Tensor shift(DType::kFloat32, {columns});
+  for (int64_t c = 0; c < columns; ++c) {
+    double b = has_bias ? graph.value(product.inputs[2]).constant->as<float>()[c] : 0;
+    if (add != kNoId) {
+      const Node& sum = graph.node(add);
+      b += graph.value(sum.inputs[graph.is_constant(sum.inputs[0]) ? 0 : 1]).constant->as<float>()[c];
+    }
+    shift.as<float>()[c] = static_cast<float>(b * affine->scale[c] + affine->shift[c]);
+  }
+  graph.set_input(at, 1, graph.add_constant(graph.value(product.inputs[1]).name, std::move(scaled)));
+  const ValueId bias = graph.add_constant(norm.name + "_shift", std::move(shift));
+  const ValueId out = norm.outputs[0];
+  if (gemm && add == kNoId) {
+    if (product.inputs.size() > 2)
+      graph.set_input(at, 2, bias);
+    else
+      graph.append_input(at, bias);
+  } else if (add != kNoId) {
+    graph.set_input(add, graph.is_constant(graph.node(add).inputs[0]) ? 0 : 1, bias);
+  } else {
+    const ValueId y = product.outputs[0];
+    const ValueId plain =
+        graph.add_value(graph.value(y).name + "_unshifted", graph.value(y).dtype, graph.value(y).shape);
+    graph.take_output(at, 0, plain);
+    const NodeId sum = graph.add_node("Add", "", norm.name + "_bias", {plain, bias}, {});
+    graph.append_output(sum, y);
+    add = sum;
+  }
+  graph.remove_node(id);
+  graph.take_output(reshape != kNoId ? reshape : add != kNoId ? add : at, 0, out);
+  return true;
+}
+
+// What no layer takes in, and is no image, is a Mul and an Add.
+bool spell_out(Graph& graph, NodeId id) {
+  const Node node = graph.node(id);
+  const auto& shape = graph.value(node.inputs[0]).shape;
+  if (graph.value(node.inputs[0]).dtype != DType::kFloat32 || !shape || shape->size() < 2 ||
+      shape->size() == 4 || !(*shape)[1].known())
+    return false;
+  const int64_t channels = (*shape)[1].value();
+  const auto affine = affine_of(graph, node, node.inputs[0], channels);
+  if (!affine) return false;
+  Shape row(shape->size() - 1, 1);
+  row[0] = channels;
+  Tensor scale(DType::kFloat32, row), shift(DType::kFloat32, row);
+  std::ranges::transform(affine->scale, scale.as<float>().begin(),
+                         [](double v) { return static_cast<float>(v); });
+  std::ranges::transform(affine->shift, shift.as<float>().begin(),
+                         [](double v) { return static_cast<float>(v); });
+  const ValueId scaled = graph.add_op(
+      "Mul", node.name + "_scale",
+      {node.inputs[0], graph.add_constant(node.name + "_scale", std::move(scale))}, node.name + "_scaled");
+  graph.value(scaled).dtype = DType::kFloat32;
+  graph.value(scaled).shape = shape;
+  become(graph, id, "Add", "", {scaled, graph.add_constant(node.name + "_shift", std::move(shift))});
+  return true;
+}
+
 bool convolve(Graph& graph, NodeId id) {
   const Node node = graph.node(id);
   const auto& shape = graph.value(node.inputs[0]).shape;
@@ -122,7 +229,7 @@ bool convolve(Graph& graph, NodeId id) {
 bool convolve_batch_norm(Graph& graph) {
   bool changed = false;
   for (const NodeId id : graph.sorted())
-    if (graph.node(id).is("BatchNormalization")) changed |= convolve(graph, id);
+    if (graph.node(id).is("BatchNormalization")) changed |= convolve(graph, id) || spell_out(graph, id);
   if (changed) graph.prune();
   return changed;
 }
@@ -132,6 +239,9 @@ bool fold_batch_norm(Graph& graph) {
   for (NodeId id : graph.sorted())
     while (graph.node(id).alive && (graph.node(id).is("Conv") || graph.node(id).is("ConvTranspose")) &&
            fold_into(graph, id))
+      changed = true;
+  for (NodeId id : graph.sorted())
+    if (graph.node(id).alive && graph.node(id).is("BatchNormalization") && fold_into_product(graph, id))
       changed = true;
   return changed;
 }

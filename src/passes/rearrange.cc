@@ -2,6 +2,7 @@
 
 #include "ops/op_def.h"
 #include "passes/canonicalize.h"
+#include "passes/groups.h"
 #include "passes/match.h"
 
 namespace octet {
@@ -13,29 +14,6 @@ std::vector<int64_t> perm_of(const Graph& graph, const Node& transpose) {
   if (perm.empty() && shape)
     for (size_t i = shape->size(); i-- > 0;) perm.push_back(static_cast<int64_t>(i));
   return perm;
-}
-
-// A constant shape that says what the symbolic one computes: sizes, 0 for a dimension of the input at the
-// same place, -1 for at most one other.
-std::optional<std::vector<int64_t>> constant_shape(const Dims& from, const Dims& to) {
-  std::vector<int64_t> shape;
-  bool free = true;
-  const bool empty =
-      std::any_of(to.begin(), to.end(), [](const Dim& d) { return d.known() && d.value() == 0; });
-  if (empty) return {};
-  for (size_t i = 0; i < to.size(); ++i) {
-    if (to[i].known()) {
-      shape.push_back(to[i].value());
-    } else if (i < from.size() && from[i] == to[i]) {
-      shape.push_back(0);
-    } else if (free) {
-      shape.push_back(-1);
-      free = false;
-    } else {
-      return {};
-    }
-  }
-  return shape;
 }
 
 // x of Mul(x, number) or Div(x, number), and the number as a factor.
@@ -57,7 +35,67 @@ std::optional<Scaled> match_scaled(const Graph& graph, const Node& node) {
   return same && std::isfinite(s->factor) ? s : std::nullopt;
 }
 
+// Whether the node computes each element from its own alone, by a function of one variable.
+bool is_function(const Graph& graph, const Node& node) {
+  const OpDef* op = find_op(node.op, node.domain);
+  if (op == nullptr || op->quant != QuantRule::kActivation || node.outputs.size() != 1) return false;
+  for (size_t i = 1; i < node.inputs.size(); ++i)
+    if (node.inputs[i] != kNoId &&
+        (!graph.is_constant(node.inputs[i]) || graph.value(node.inputs[i]).constant->count() != 1))
+      return false;
+  return true;
+}
+
+bool moves_all(const Node& node) {
+  const OpDef* op = find_op(node.op, node.domain);
+  return node.is("Transpose") || (op != nullptr && op->lowering == Lowering::kReshape);
+}
+
+// Whether a layer makes the value, which nothing but moves and one function read.
+bool moved_from_layer(const Graph& graph, ValueId value) {
+  while (only_use(graph, value)) {
+    const Node* node = graph.producer(value);
+    if (node == nullptr) return false;
+    if (!moves_all(*node)) {
+      if (node->is("Add") && node->inputs.size() == 2)  // a bias
+        for (size_t i = 0; i < 2; ++i)
+          if (graph.is_constant(node->inputs[1 - i]))
+            if (const Node* layer = graph.producer(node->inputs[i])) return is_weighted(graph, *layer);
+      return is_weighted(graph, *node);
+    }
+    value = node->inputs[0];
+  }
+  return false;
+}
+
 }  // namespace
+
+bool hoist_activations(Graph& graph) {
+  bool changed = false;
+  for (NodeId id : graph.sorted()) {
+    const Node node = graph.node(id);
+    if (!node.alive || !is_function(graph, node)) continue;
+    const NodeId move_id = graph.value(node.inputs[0]).producer;
+    if (move_id == kNoId || !moves_all(graph.node(move_id)) || !moved_from_layer(graph, node.inputs[0]))
+      continue;
+    const Node move = graph.node(move_id);
+    const ValueId x = move.inputs[0], y = node.outputs[0];
+    std::vector<ValueId> inputs = node.inputs, moved = move.inputs;
+    inputs[0] = x;
+    graph.remove_node(id);
+    graph.remove_node(move_id);
+    moved[0] = graph.add_op(node.op, node.name, std::move(inputs), graph.value(y).name + "_unmoved",
+                            node.attributes, node.domain);
+    graph.value(moved[0]).dtype = graph.value(x).dtype;
+    graph.value(moved[0]).shape = graph.value(x).shape;
+    const NodeId last =
+        graph.add_node(move.op, move.domain, move.name, std::move(moved), {}, move.attributes);
+    graph.append_output(last, y);
+    changed = true;
+  }
+  if (changed) graph.prune();
+  return changed;
+}
 
 bool merge_transposes(Graph& graph) {
   bool changed = false;
@@ -73,26 +111,6 @@ bool merge_transposes(Graph& graph) {
     const ValueId x = before->inputs[0];
     graph.node(id).attributes.set("perm", both);
     graph.set_input(id, 0, x);
-    changed = true;
-  }
-  if (changed) graph.prune();
-  return changed;
-}
-
-bool constant_reshapes(Graph& graph) {
-  bool changed = false;
-  for (NodeId id : graph.sorted()) {
-    const Node& node = graph.node(id);
-    if (!node.is("Reshape") || graph.is_constant(node.inputs[1]) ||
-        node.attributes.get_int("allowzero", 0) != 0)
-      continue;
-    const auto &from = graph.value(node.inputs[0]).shape, &to = graph.value(node.outputs[0]).shape;
-    const auto shape = from && to ? constant_shape(*from, *to) : std::nullopt;
-    if (!shape) continue;
-    const ValueId constant = graph.add_constant(
-        node.name + "_shape",
-        Tensor::of<int64_t>({static_cast<int64_t>(shape->size())}, std::span<const int64_t>(*shape)));
-    graph.set_input(id, 1, constant);
     changed = true;
   }
   if (changed) graph.prune();

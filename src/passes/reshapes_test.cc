@@ -1,0 +1,147 @@
+// Reshapes and transpositions that go away or move, and what computes the same without them.
+#include <gtest/gtest.h>
+
+#include "passes/attention.h"
+#include "passes/canonicalize.h"
+#include "passes/test_net.h"
+
+namespace octet {
+namespace {
+
+using namespace testing;
+
+ValueId reshape(Net& n, ValueId x, const Ints& shape, const std::string& out) {
+  const ValueId to = n.g.add_constant(
+      "shape", Tensor::of<int64_t>({static_cast<int64_t>(shape.size())}, std::span<const int64_t>(shape)));
+  return n.op("Reshape", {x, to}, out);
+}
+
+ValueId transpose(Net& n, ValueId x, Ints perm, const std::string& out) {
+  Attributes a;
+  a.set("perm", std::move(perm));
+  return n.op("Transpose", {x}, out, std::move(a));
+}
+
+ValueId batch_norm(Net& n, ValueId x, int64_t channels) {
+  return n.op("BatchNormalization",
+              {x, n.floats({channels}, 0.5f, 2), n.floats({channels}), n.floats({channels}),
+               n.floats({channels}, 0.2f, 2)},
+              "bn");
+}
+
+void expect_ops(const Graph& before, const Names& names) {
+  Graph after = before;
+  canonicalize(after);
+  EXPECT_EQ(ops_of(after), names);
+  EXPECT_EQ(after.value(after.outputs()[0]).name, before.value(before.outputs()[0]).name);
+  expect_same_function(before, after, 1e-4);
+}
+
+TEST(Reshapes, SeveralAreOne) {
+  Net n({2, 5, 12});
+  const ValueId a = reshape(n, n.x, {2, 60}, "a");
+  expect_ops(n.finish(n.op("Sqrt", {n.op("Exp", {reshape(n, a, {10, 12}, "b")}, "e")}, "y")),
+             {"Reshape", "Exp", "Sqrt"});
+}
+
+TEST(FoldBatchNorm, GoesIntoTheProductThatMakesTheRows) {
+  for (const bool rows : {false, true})
+    for (const bool bias : {false, true}) {
+      SCOPED_TRACE(::testing::Message() << rows << bias);
+      Net n(rows ? Dims{2, 5, 12} : Dims{10, 12});
+      ValueId y = n.op("MatMul", {n.x, n.floats({12, 8})}, "product");
+      if (bias) y = n.op("Add", {n.floats({8}), y}, "biased");
+      if (rows) y = reshape(n, y, {10, 8}, "rows");
+      y = batch_norm(n, y, 8);
+      if (rows) y = reshape(n, y, {2, 5, 8}, "again");
+      expect_ops(n.finish(n.op("Exp", {y}, "y")), {"MatMul", "Add", "Exp"});
+    }
+}
+
+TEST(FoldBatchNorm, GoesIntoAGemm) {
+  for (const int64_t transposed : {0, 1})
+    for (const bool bias : {false, true}) {
+      Net n({3, 12});
+      Attributes a;
+      a.set("transB", transposed);
+      std::vector<ValueId> in{n.x, n.floats(transposed != 0 ? Shape{8, 12} : Shape{12, 8})};
+      if (bias) in.push_back(n.floats({8}));
+      expect_ops(n.finish(batch_norm(n, n.op("Gemm", std::move(in), "gemm", std::move(a)), 8)), {"Gemm"});
+    }
+}
+
+TEST(FoldBatchNorm, OfRowsThatNoLayerMakesIsAMulAndAnAdd) {
+  Net n({3, 12});
+  expect_ops(n.finish(batch_norm(n, n.x, 12)), {"Mul", "Add"});
+}
+
+// Swin's mask of shifted windows: [windows, heads, n, n] gets an axis for the images, and loses it again.
+TEST(Reshapes, AxesOfSizeOneDoNotSeparateMasks) {
+  Net n({6, 2, 4, 4});
+  ValueId y = n.op("Add", {n.x, n.floats({1, 2, 4, 4})}, "biased");
+  y = reshape(n, y, {1, 6, 2, 4, 4}, "images");
+  y = n.op("Add", {y, n.floats({1, 6, 1, 4, 4})}, "masked");
+  y = reshape(n, y, {6, 2, 4, 4}, "windows");
+  expect_ops(n.finish(n.op("Softmax", {y}, "y")), {"Add", "Add", "Softmax"});
+}
+
+TEST(Reshapes, AxesOfOtherSizesDo) {
+  Net n({6, 2, 4, 4});
+  ValueId y = reshape(n, n.x, {3, 2, 2, 4, 4}, "images");
+  y = n.op("Add", {y, n.floats({1, 2, 1, 4, 4})}, "masked");
+  expect_ops(n.finish(reshape(n, y, {6, 2, 4, 4}, "windows")), {"Reshape", "Add", "Reshape"});
+}
+
+TEST(Attention, TwoConstantMasksAreOne) {
+  for (const bool constant : {false, true}) {
+    Net n({2, 3, 4, 4});
+    ValueId y = n.op("MatMul", {n.op("Exp", {n.x}, "a"), n.op("Sin", {n.x}, "b")}, "scores");
+    y = n.op("Add", {y, n.floats({1, 3, 4, 4})}, "biased");
+    y = n.op("Add", {y, constant ? n.floats({2, 1, 4, 4}) : n.op("Cos", {n.x}, "c")}, "masked");
+    n.finish(n.op("Softmax", {y}, "y"));
+    std::optional<AttentionScores> scores;
+    for (NodeId id : n.g.sorted())
+      if (n.g.node(id).is("MatMul")) scores = match_attention_scores(n.g, id);
+    EXPECT_EQ(scores.has_value(), constant);
+  }
+}
+
+TEST(ChannelsLastTokens, BecomeAnImageAndBack) {
+  Net n({2, 12, 8});
+  ValueId y = transpose(n, n.op("Exp", {n.x}, "tokens"), {0, 2, 1}, "planes");
+  y = n.conv(reshape(n, y, {2, 8, 3, 4}, "image"), 8, 8, "conv");
+  y = transpose(n, reshape(n, y, {2, 8, 12}, "flat"), {0, 2, 1}, "rows");
+  expect_ops(n.finish(n.op("Sin", {y}, "y")),
+             {"Exp", "Reshape", "Transpose", "Conv", "Transpose", "Reshape", "Sin"});
+}
+
+TEST(HoistActivations, StandBesideTheirLayer) {
+  Net n({1, 4, 6, 6});
+  ValueId y = reshape(n, n.conv(n.x, 4, 8, "conv"), {1, 8, 36}, "flat");
+  y = n.op("Sigmoid", {transpose(n, y, {0, 2, 1}, "rows")}, "gate");
+  expect_ops(n.finish(n.op("Sin", {y}, "y")), {"Conv", "Sigmoid", "Transpose", "Reshape", "Sin"});
+}
+
+TEST(HoistActivations, NotPastOtherReaders) {
+  Net n({1, 4, 6, 6});
+  const ValueId rows = reshape(n, n.conv(n.x, 4, 8, "conv"), {8, 36}, "flat");
+  expect_ops(n.finish(n.op("Mul", {n.op("Sigmoid", {rows}, "gate"), n.op("Sin", {rows}, "wave")}, "y")),
+             {"Conv", "Reshape", "Sigmoid", "Sin", "Mul"});
+}
+
+// A convolution of a sequence has rows of one: the function must stand in one shape with its pieces.
+TEST(Widen1d, GeluBehindASequenceIsOne) {
+  Net n({1, 4, 12});
+  Attributes a;
+  a.set("kernel_shape", Ints{3});
+  a.set("pads", Ints{1, 1});
+  const ValueId x = n.op("Conv", {n.x, n.floats({6, 4, 3})}, "conv", std::move(a));
+  const ValueId erf =
+      n.op("Erf", {n.op("Div", {x, n.scalar(static_cast<float>(std::sqrt(2.0)))}, "scaled")}, "erf");
+  const ValueId gate = n.op("Add", {erf, n.scalar(1)}, "gate");
+  expect_ops(n.finish(n.op("Mul", {n.op("Mul", {x, gate}, "both"), n.scalar(0.5f)}, "y")),
+             {"Unsqueeze", "Conv", "Gelu", "Squeeze"});
+}
+
+}  // namespace
+}  // namespace octet
