@@ -228,21 +228,4 @@ bool LoweringState::lower_array_split(NodeId id) {
   return true;
 }
 
-bool LoweringState::lower_array_transpose(NodeId id) {
-  const Node& node = graph_.node(id);
-  const ValueId x = node.inputs[0], y = node.outputs[0];
-  if (!quantized_model_ || !to_channels_last(node) || !static_floats(graph_, x) || graph_.is_output(y))
-    return false;
-  const auto found = tensors_.find({x, Layout::kNhwc});
-  if (found == tensors_.end()) return false;
-  const TensorDef def = model_.tensors[found->second];
-  const bool whole = def.parent < 0;
-  if (!whole && model_.tensors[def.parent].layout == Layout::kNhwc) return false;  // between other channels
-  const int32_t t = make_temporary(graph_.value(y).name, DType::kFloat32, Layout::kPlain, dims(y));
-  model_.tensors[t].parent = whole ? found->second : def.parent;
-  model_.tensors[t].channel_offset = def.channel_offset;
-  bind(y, t);
-  return true;
-}
-
 }  // namespace octet

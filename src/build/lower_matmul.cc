@@ -1,5 +1,9 @@
 // Products of two values that are made at run time, attention, and the transpositions around them.
+#include <algorithm>
+#include <array>
+
 #include "build/lowering.h"
+#include "kernels/generic/generic.h"
 #include "passes/attention.h"
 
 namespace octet {
@@ -102,13 +106,31 @@ void set_perm(StepDef& step, const char* name, const std::vector<int64_t>& perm)
   if (!perm.empty()) step.attributes.set(name, perm);
 }
 
+// What is added to the scores; the sum of two constants is one.
+int32_t mask_tensor(LoweringState& l, const AttentionScores& scores) {
+  if (scores.mask == kNoId) return -1;
+  if (scores.second == kNoId) return l.tensor(scores.mask, Layout::kPlain);
+  const std::array<Tensor, 2> masks{*l.graph().value(scores.mask).constant,
+                                    *l.graph().value(scores.second).constant};
+  const size_t rank = std::max(masks[0].shape().size(), masks[1].shape().size());
+  Shape shape(rank, 1);
+  for (const Tensor& mask : masks)
+    for (size_t i = 0; i < mask.shape().size(); ++i) {
+      int64_t& size = shape[rank - mask.shape().size() + i];
+      size = std::max(size, mask.shape()[i]);
+    }
+  std::array<Tensor, 1> sum{Tensor(DType::kFloat32, shape)};
+  kernels::find_generic("Add")({}, masks, sum);
+  return l.constant(l.graph().value(scores.mask).name + "_sum", std::move(sum[0]));
+}
+
 void lower_attention(LoweringState& l, const Attention& a) {
   const Graph& g = l.graph();
   const Node &scores = g.node(a.scores.product), &product = g.node(a.product);
   std::vector<int64_t> q_perm, k_perm, v_perm;
   const int32_t q = operand(l, scores.inputs[0], q_perm), k = operand(l, scores.inputs[1], k_perm),
                 v = operand(l, product.inputs[1], v_perm);
-  const int32_t mask = a.scores.mask == kNoId ? -1 : l.tensor(a.scores.mask, Layout::kPlain);
+  const int32_t mask = mask_tensor(l, a.scores);
   const Result y = result(l, product.outputs[0]);
   StepDef& step = l.add_step("attention", a.product, {q, k, v, mask}, {y.tensor});
   step.attributes.set("scale", a.scores.scale);
@@ -158,13 +180,15 @@ void lower_transpose(LoweringState& l, NodeId id) {
   const Node& node = g.node(id);
   const auto in = l.quantized(node.inputs[0]);
   const auto out = l.requantized(node.outputs[0]);
-  if (!in && l.lower_array_transpose(id)) return;
-  if (!in || !out || in->params != out->value.params || g.is_output(out->value.stored))
-    return lower_generic(l, id);
-  for (NodeId dq : g.consumers(out->value.stored)) {
-    if (!g.node(dq).is("DequantizeLinear") || g.is_output(g.node(dq).outputs[0])) return lower_generic(l, id);
-    for (NodeId reader : g.consumers(g.node(dq).outputs[0]))
-      if (!in_integers(l, g.node(reader))) return lower_generic(l, id);
+  bool left = in && out && in->params == out->value.params && !g.is_output(out->value.stored);
+  for (NodeId dq : left ? g.consumers(out->value.stored) : std::vector<NodeId>{}) {
+    left = left && g.node(dq).is("DequantizeLinear") && !g.is_output(g.node(dq).outputs[0]);
+    for (NodeId reader : left ? g.consumers(g.node(dq).outputs[0]) : std::vector<NodeId>{})
+      left = left && in_integers(l, g.node(reader));
+  }
+  if (!left) {
+    if (!l.lower_transpose_by_layout(id)) lower_generic(l, id);
+    return;
   }
   l.leave_transposed(out->value.stored, {in->stored, perm_of(l, node)});
   l.mark_done(out->node);

@@ -146,10 +146,12 @@ class LoweringState {
   bool defer_sum(ValueId sum, NodeId add, int32_t a, int32_t b);
   std::optional<Sum> take_sum(ValueId value);
 
-  // Concat, Split and Transpose of floats as views of plain memory (arrays.cc); false where they are not.
+  // Concat and Split of floats as views of plain memory (arrays.cc); false where they are not.
   bool lower_array_concat(NodeId id);
   bool lower_array_split(NodeId id);
-  bool lower_array_transpose(NodeId id);
+  // A Transpose as a change of layout or a view of what has the other one (transposes.cc); false where it is
+  // neither.
+  bool lower_transpose_by_layout(NodeId id);
 
   engine::Model& model() { return model_; }
 
@@ -169,6 +171,8 @@ class LoweringState {
   const ArrayPlace* array_place(ValueId value, Layout layout) const;
   int32_t array_root(ValueId whole);
   int32_t make_part(const std::string& name, Layout layout, const Dims& shape, const ArrayPlace& place);
+  // The same memory, of which a tensor without gaps is, in either layout.
+  int32_t make_other_layout(const std::string& name, int32_t of, Layout layout, const Dims& shape);
   void requantize_channels(int32_t from, int32_t to, NodeId node);
   void add_inputs();
   void add_outputs();

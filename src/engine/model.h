@@ -29,8 +29,9 @@ struct TensorDef {
   Tensor constant;    // of kConstant: of this dtype, or a float32 tensor's values in float16 or bfloat16
   // A view of another tensor. kNhwc in a kNhwc parent: the channels [channel_offset, channel_offset + C) of
   // the parent, which has the same N, H, W. Else the parent's memory is an array in which the view begins
-  // with element channel_offset: all of it under another shape or, with 32 bits, a part, in either layout,
-  // without gaps. The parent stands before the view and is not itself one. -1: none.
+  // with element channel_offset: all of it under another shape (in either layout, where groups of four
+  // channels are whole) or, with 32 bits, a part, in either layout, without gaps. The parent stands before
+  // the view and is not itself one. -1: none.
   int32_t parent = -1;
   int64_t channel_offset = 0;
   // Of a plain view [1, C, H, W] of 32 bits: elements between the planes of two channels; 0: H * W. Only

@@ -19,6 +19,11 @@ void require(bool condition, fmt::format_string<Args...> format, Args&&... args)
   if (!condition) fail(ErrorCode::kBadFile, "engine: {}", fmt::format(format, std::forward<Args>(args)...));
 }
 
+bool has_no_gaps(const TensorDef& t) {
+  return t.layout == Layout::kPlain ||
+         (dtype_bits(t.dtype) == 8 && t.shape[1].known() && t.shape[1].value() % 4 == 0);
+}
+
 void validate_tensor(const Model& model, size_t index) {
   const TensorDef& t = model.tensors[index];
   require(t.shape.size() <= kMaxRank, "tensor '{}' has rank {}", t.name, t.shape.size());
@@ -54,11 +59,14 @@ void validate_tensor(const Model& model, size_t index) {
   require(parent.parent < 0, "tensor '{}' is a view of a view", t.name);
   require(parent.storage != Storage::kConstant && t.storage != Storage::kInput,
           "tensor '{}' is a view of a constant", t.name);
-  // A tensor of 32 bits is an array without gaps in either layout.
+  // A tensor of 32 bits is an array without gaps in either layout, one of bytes where groups of four channels
+  // are whole.
   const bool array = dtype_bits(t.dtype) == 32;
-  require(parent.dtype == t.dtype && (array || parent.layout == t.layout),
+  require(parent.dtype == t.dtype &&
+              (array || parent.layout == t.layout || (has_no_gaps(parent) && has_no_gaps(t))),
           "tensor '{}' differs from the tensor it is a view of", t.name);
-  require(t.channel_offset >= 0 && (array || t.layout == Layout::kNhwc || t.channel_offset == 0),
+  const bool channels = t.layout == Layout::kNhwc && parent.layout == Layout::kNhwc;
+  require(t.channel_offset >= 0 && (array || channels || t.channel_offset == 0),
           "tensor '{}' has a wrong offset", t.name);
   require(t.plane_stride == 0 || (array && t.layout == Layout::kPlain && t.shape.size() == 4),
           "tensor '{}' has a wrong distance between its planes", t.name);

@@ -177,7 +177,13 @@ TEST(Validate, RefusesEachKindOfBrokenModel) {
          m.tensors[2].dtype = DType::kInt8;
          m.tensors[2].quant.dtype = DType::kInt8;
        }},
-      {"a view of another layout", [](Model& m) { m.tensors[2].layout = Layout::kPlain; }},
+      {"a view of another layout that has gaps",
+       [](Model& m) {
+         m.tensors[2].layout = Layout::kPlain;
+         m.tensors[1].shape = {1, 6, 3, 3};
+       }},
+      {"a view of another layout behind its beginning",
+       [](Model& m) { m.tensors[3].layout = Layout::kPlain; }},
       {"a negative offset", [](Model& m) { m.tensors[3].channel_offset = -1; }},
       {"an offset without parent", [](Model& m) { m.tensors[1].channel_offset = 1; }},
       {"a scale of zero", [](Model& m) { m.tensors[1].quant.scale = {0}; }},
@@ -213,6 +219,7 @@ TEST(Validate, RefusesEachKindOfBrokenModel) {
 TEST(Validate, RefusesShapesWhenAContextIsCreated) {
   const std::vector<Broken> cases{
       {"a view that is too wide", [](Model& m) { m.tensors[3].shape[1] = Dim(5); }},
+      {"a part in another layout", [](Model& m) { m.tensors[2].layout = Layout::kPlain; }},
       {"a view of another height", [](Model& m) { m.tensors[3].shape[2] = Dim(2); }},
       {"a view behind its parent's end", [](Model& m) { m.tensors[3].channel_offset = 5; }},
       {"a view far behind", [](Model& m) { m.tensors[3].channel_offset = INT64_MAX; }},
