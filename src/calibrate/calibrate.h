@@ -37,9 +37,10 @@ Observed observe_values(const engine::Engine& engine, const Dataset& data,
                         RunnerOptions options, const std::vector<std::string>& by_channel = {},
                         const Checkpoint& checkpoint = {});
 
-// Of each channel of each value that weighted nodes and elementwise ones read: the sum over these readers of
-// the squared weights that meet the channel (1 for Add and Mul), for output_range(). Values of rank 4 that
-// none of them reads are left out.
+// For output_range(), of each channel of values of rank 2 to 4 (rows: of each column): in proportion to what
+// a squared error there adds to the squared errors at the network's outputs, through all layers between, when
+// errors are independent. Multiplying channels by factors that the weights behind them divide by again
+// changes nothing but the unit. 1 for the largest of a value; values that reach no output are left out.
 using Energies = std::map<std::string, std::vector<double>, std::less<>>;
 Energies reader_energies(const Graph& graph);
 

@@ -75,12 +75,12 @@ Range admm_range(const TensorStatistics& statistics, const RangeOptions& options
 // around zero. Exact zeros are left out: every grid represents them. Within the extremes.
 Range aciq_range(const TensorStatistics& statistics, const RangeOptions& options);
 
-// Like mse, but for the squared error at the outputs of what reads the tensor. An error e in channel c adds
-// e^2 * energies[c] there, energies[c] being the sum of the squared weights that meet the channel, when the
-// errors of two values are independent. Minimized is the sum over bins of count * energy * squared error,
-// where a bin's energy is the mean, by numbers of values, over the channels whose extremes reach that bin.
-// The same as mse where the channels were not observed, or no energies are given. Throws Error where their
-// number is not that of the channels, or one is negative or not finite.
+// Like mse, but for the squared error at the network's outputs. An error e in channel c adds e^2 *
+// energies[c] there (up to a factor that all channels share; see reader_energies()), when the errors of two
+// values are independent. Minimized is the sum over bins of count * energy * squared error, where a bin's
+// energy is the mean, by numbers of values, over the channels whose extremes reach that bin. The same as mse
+// where the channels were not observed, or no energies are given. Throws Error where their number is not that
+// of the channels, or one is negative or not finite.
 Range output_range(const TensorStatistics& statistics, const RangeOptions& options,
                    std::span<const double> energies);
 
