@@ -43,10 +43,10 @@ class GenericStep : public Step {
     Shape shape;
   };
 
-  // Constants may lie where their type should not.
+  // Constants may lie where their type should not; the whole operator then takes copies.
   void take_parts(const StepSetup& setup) {
     for (const Operand& o : setup.inputs())
-      if (o && o.constant()) return;
+      if (o && o.constant() && misaligned(o.def->constant)) return;
     const auto shaped = [this](const std::vector<View>& all) {
       std::vector<Tensor> result;
       result.reserve(all.size());
@@ -57,6 +57,11 @@ class GenericStep : public Step {
     const std::vector<Tensor> in = shaped(inputs_), out = shaped(outputs_);
     parts_ = kernels::find_generic_parts(name_, in, out);
     if (parts_ != nullptr) pieces_ = parts_->count(attributes_, in, out);
+  }
+
+  static bool misaligned(const Tensor& t) {
+    const int64_t bytes = (dtype_bits(t.dtype()) + 7) / 8;
+    return reinterpret_cast<uintptr_t>(t.raw()) % static_cast<uintptr_t>(bytes) != 0;
   }
 
   static std::vector<Tensor> views(const std::vector<View>& all, Memory memory) {

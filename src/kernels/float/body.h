@@ -131,11 +131,14 @@ void global_average(const PoolF32Call& c, int64_t begin, int64_t end, const floa
   }
 }
 
-constexpr FloatKernels kKernels{{binary<Add>, binary<Sub>, binary<Mul>, binary<Div>, binary_scalar<Add>,
-                                 binary_scalar<Sub>, binary_scalar<Mul>, binary_scalar<Div>},
-                                max_pool,
-                                average_pool,
-                                global_average};
+constexpr FloatKernels kernels_with(DotRows dot_rows) {
+  return {{binary<Add>, binary<Sub>, binary<Mul>, binary<Div>, binary_scalar<Add>, binary_scalar<Sub>,
+           binary_scalar<Mul>, binary_scalar<Div>},
+          max_pool,
+          average_pool,
+          global_average,
+          dot_rows};
+}
 
 }  // namespace
 }  // namespace octet::kernels

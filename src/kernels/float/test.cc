@@ -293,5 +293,36 @@ TEST(BinaryF32, AllShapes) {
       }
 }
 
+TEST(DotRows, SameBitsOnEveryInstructionSet) {
+  std::mt19937 random(kSeed);
+  for (int i = 0; i < 300; ++i) {
+    const auto rows = static_cast<int64_t>(random() % 11), vectors = static_cast<int64_t>(random() % 6),
+               count = static_cast<int64_t>(random() % 70),
+               x_stride = count + static_cast<int64_t>(random() % 3),
+               y_stride = rows + static_cast<int64_t>(random() % 3);
+    const Tensor w = random_tensor({rows * count + 1}, random()),
+                 x = random_tensor({vectors * x_stride + 1}, random());
+    const auto run = [&](Isa isa) {
+      std::vector<float> y(static_cast<size_t>(vectors * y_stride + 1), 77.0f);
+      float_kernels(isa).dot_rows(w.as<float>().data(), rows, count, x.as<float>().data(), vectors, x_stride,
+                                  y.data(), y_stride);
+      return y;
+    };
+    const std::vector<float> expected = run(Isa::kReference);
+    for (int64_t v = 0; v < vectors; ++v)
+      for (int64_t r = 0; r < rows; ++r) {
+        double sum = 0;
+        for (int64_t k = 0; k < count; ++k)
+          sum += static_cast<double>(w.as<float>()[static_cast<size_t>(r * count + k)]) *
+                 x.as<float>()[static_cast<size_t>(v * x_stride + k)];
+        ASSERT_NEAR(expected[static_cast<size_t>(v * y_stride + r)], sum, 1e-5);
+      }
+    for (const Isa isa : {Isa::kAvx2, Isa::kAvx512Vnni}) {
+      if (!has_isa(isa)) continue;
+      ASSERT_EQ(run(isa), expected) << isa_name(isa);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace octet::kernels

@@ -193,5 +193,69 @@ TEST(Choice, RecurrentDirectionsAgree) {
   }
 }
 
+// Long sequences, cut into blocks of steps, against the definition of the operators, and in parts.
+TEST(Choice, RecurrentLayersFollowTheirDefinition) {
+  const int64_t steps = 70, batch = 2, in = 19, n = 21;
+  const auto sigmoid = [](double v) { return 1 / (1 + std::exp(-v)); };
+  for (const auto& [op, gates] : {std::pair("RNN", 1), std::pair("GRU", 3), std::pair("LSTM", 4)})
+    for (const int64_t late : {0, 1}) {
+      const Tensor x = random_tensor({steps, batch, in}, 14), b = random_tensor({2, 2 * gates * n}, 17);
+      Tensor w = random_tensor({2, gates * n, in}, 15), r = random_tensor({2, gates * n, n}, 16);
+      for (Tensor* t : {&w, &r})
+        for (float& v : t->as<float>()) v *= 0.3f;
+      Tensor y(DType::kFloat32, {steps, 2, batch, n});
+      const Attributes attributes =
+          with({{"direction", std::string("bidirectional")}, {"linear_before_reset", late}});
+      const std::vector<Tensor> inputs{x, w, r, b};
+      find_generic(op)(attributes, inputs, std::span(&y, 1));
+      for (int64_t d = 0; d < 2; ++d)
+        for (int64_t k = 0; k < batch; ++k) {
+          std::vector<double> h(n), c(n);
+          for (int64_t step = 0; step < steps; ++step) {
+            const int64_t t = d == 0 ? step : steps - 1 - step;
+            const auto given = [&](int64_t row) {
+              double sum = b.as<float>()[d * 2 * gates * n + row];
+              for (int64_t i = 0; i < in; ++i)
+                sum += static_cast<double>(w.as<float>()[(d * gates * n + row) * in + i]) *
+                       x.as<float>()[(t * batch + k) * in + i];
+              return sum;
+            };
+            const auto kept = [&](int64_t row, const std::vector<double>& state) {
+              double sum = b.as<float>()[d * 2 * gates * n + gates * n + row];
+              for (int64_t i = 0; i < n; ++i) sum += r.as<float>()[(d * gates * n + row) * n + i] * state[i];
+              return sum;
+            };
+            std::vector<double> next(n), reset(n);
+            for (int64_t i = 0; gates == 3 && i < n; ++i)
+              reset[i] = sigmoid(given(n + i) + kept(n + i, h)) * h[i];
+            for (int64_t i = 0; i < n; ++i) {
+              if (gates == 1) next[i] = std::tanh(given(i) + kept(i, h));
+              if (gates == 3) {
+                const double update = sigmoid(given(i) + kept(i, h));
+                const double state = late != 0 ? sigmoid(given(n + i) + kept(n + i, h)) * kept(2 * n + i, h)
+                                               : kept(2 * n + i, reset);
+                next[i] = (1 - update) * std::tanh(given(2 * n + i) + state) + update * h[i];
+              }
+              if (gates == 4) {
+                c[i] = sigmoid(given(2 * n + i) + kept(2 * n + i, h)) * c[i] +
+                       sigmoid(given(i) + kept(i, h)) * std::tanh(given(3 * n + i) + kept(3 * n + i, h));
+                next[i] = sigmoid(given(n + i) + kept(n + i, h)) * std::tanh(c[i]);
+              }
+            }
+            h = next;
+            for (int64_t i = 0; i < n; ++i)
+              ASSERT_NEAR(y.as<float>()[((t * 2 + d) * batch + k) * n + i], h[i], 1e-4) << op << " " << t;
+          }
+        }
+      const GenericParts* parts = find_generic_parts(op, inputs, std::span(&y, 1));
+      ASSERT_NE(parts, nullptr);
+      Tensor again(DType::kFloat32, y.shape());
+      const int64_t count = parts->count(attributes, inputs, std::span(&again, 1));
+      EXPECT_EQ(count, 2 * batch);
+      for (int64_t p = count; p-- > 0;) parts->run(attributes, inputs, std::span(&again, 1), p, p + 1);
+      EXPECT_TRUE(std::ranges::equal(y.as<float>(), again.as<float>())) << op;
+    }
+}
+
 }  // namespace
 }  // namespace octet::kernels

@@ -12,6 +12,9 @@ namespace octet::kernels::generic {
 OCTET_PARTS(concat)
 OCTET_PARTS(split)
 OCTET_PARTS(softmax)
+OCTET_PARTS(rnn)
+OCTET_PARTS(gru)
+OCTET_PARTS(lstm)
 #undef OCTET_PARTS
 
 // How many parts suit work on `elements` that can be cut into `units`.
