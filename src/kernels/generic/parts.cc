@@ -28,6 +28,7 @@ const GenericParts* find_generic_parts(std::string_view op, std::span<const Tens
       Entry{"Concat", false, {generic::concat_parts, generic::run_concat_parts}},
       Entry{"Split", false, {generic::split_parts, generic::run_split_parts}},
       Entry{"Softmax", true, {generic::softmax_parts, generic::run_softmax_parts}},
+      Entry{"Resize", true, {generic::resize_parts, generic::run_resize_parts}},
       Entry{"RNN", true, {generic::rnn_parts, generic::run_rnn_parts}},
       Entry{"GRU", true, {generic::gru_parts, generic::run_gru_parts}},
       Entry{"LSTM", true, {generic::lstm_parts, generic::run_lstm_parts}},

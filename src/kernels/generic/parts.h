@@ -12,6 +12,7 @@ namespace octet::kernels::generic {
 OCTET_PARTS(concat)
 OCTET_PARTS(split)
 OCTET_PARTS(softmax)
+OCTET_PARTS(resize)
 OCTET_PARTS(rnn)
 OCTET_PARTS(gru)
 OCTET_PARTS(lstm)

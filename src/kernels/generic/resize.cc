@@ -1,9 +1,11 @@
 // Resize: nearest, linear and cubic along any axes, one axis after the other, as the ONNX specification
 // defines the coordinates.
+#include <algorithm>
 #include <cmath>
 
 #include "kernels/generic/makers.h"
 #include "kernels/generic/ops.h"
+#include "kernels/generic/parts.h"
 
 namespace octet::kernels::generic {
 namespace {
@@ -114,7 +116,10 @@ void resize_rows(const T* x, T* y, int64_t rows, int64_t in, const std::vector<T
       flat[i].weight[t] = static_cast<Sum>(all[i].weight[t]);
     }
   }
-  for (int64_t r = 0; r < rows; ++r, x += in)
+  const bool copies = std::ranges::all_of(flat, [](const Flat& f) { return f.copy; });
+  for (int64_t r = 0; copies && r < rows; ++r, x += in)
+    for (const Flat& taps : flat) *y++ = x[taps.index[0]];
+  for (int64_t r = 0; !copies && r < rows; ++r, x += in)
     for (const Flat& taps : flat) {
       Sum sum{0};
       if (taps.copy) {
@@ -149,6 +154,14 @@ void resize_axis(const T* x, T* y, int64_t outer, int64_t in, int64_t inner, con
         y = std::copy_n(source + taps.index[0] * inner, inner, y);
         continue;
       }
+      if (taps.index.size() == 2) {
+        const T *a = source + taps.index[0] * inner, *b = source + taps.index[1] * inner;
+        const auto u = static_cast<Sum>(taps.weight[0]), v = static_cast<Sum>(taps.weight[1]);
+        for (int64_t i = 0; i < inner; ++i)
+          y[i] = cast_value<T>(u * static_cast<Sum>(a[i]) + v * static_cast<Sum>(b[i]));
+        y += inner;
+        continue;
+      }
       std::fill(row.begin(), row.end(), Sum{0});
       for (size_t t = 0; t < taps.index.size(); ++t) {
         const T* line = source + taps.index[t] * inner;
@@ -159,12 +172,19 @@ void resize_axis(const T* x, T* y, int64_t outer, int64_t in, int64_t inner, con
     }
 }
 
-}  // namespace
+// What becomes of one axis.
+struct ResizedAxis {
+  size_t axis;
+  std::vector<Taps> taps;
+};
 
-void run_resize(const Attributes& attributes, Inputs inputs, Outputs outputs) {
-  expect_arity(inputs, 1, 4, outputs);
-  const Tensor& x = inputs[0];
-  Tensor& y = outputs[0];
+struct ResizePlan {
+  std::vector<ResizedAxis> axes;  // in the order in which they are resized
+  float extrapolation = 0;
+};
+
+ResizePlan plan_resize(const Attributes& attributes, Inputs inputs, const Tensor& y) {
+  const Tensor& x = input(inputs, 0);
   expect_dtype(y, x.dtype());
   expect(y.rank() == x.rank(), "input and output must have the same rank");
   Options o;
@@ -194,7 +214,7 @@ void run_resize(const Attributes& attributes, Inputs inputs, Outputs outputs) {
                        [&](int64_t a) { return normalize_axis(a, x.rank()) == static_cast<int64_t>(d); }) ||
                x.shape()[d] == y.shape()[d],
            "an axis that is not resized changes its size");
-  if (y.count() == 0) return;
+  if (y.count() == 0) return {};
   expect(x.count() > 0, "an empty tensor cannot be enlarged");
 
   // With sizes and a policy that keeps the aspect ratio, one scale serves all axes.
@@ -214,7 +234,8 @@ void run_resize(const Attributes& attributes, Inputs inputs, Outputs outputs) {
     }
   }
 
-  Tensor current = x;
+  ResizePlan plan;
+  plan.extrapolation = o.extrapolation;
   for (size_t i = 0; i < axes.size(); ++i) {
     const auto d = static_cast<size_t>(normalize_axis(axes[i], x.rank()));
     const int64_t in = x.shape()[d], out = y.shape()[d];
@@ -234,19 +255,82 @@ void run_resize(const Attributes& attributes, Inputs inputs, Outputs outputs) {
       expect(at > -1e12 && at < 1e12, "a coordinate is out of range");
       taps.push_back(make_taps(o, at, in, scale));
     }
-    Shape shape = current.shape();
-    shape[d] = out;
-    Tensor next(x.dtype(), shape);
-    const auto axis = static_cast<int64_t>(d);
-    const int64_t outer = product(shape, 0, axis), inner = product(shape, axis + 1, x.rank());
-    visit_number(x.dtype(), [&](auto type) {
-      using T = typename decltype(type)::type;
-      using Sum = std::conditional_t<std::is_same_v<T, double>, double, float>;
-      resize_axis<T, Sum>(data<T>(current), data<T>(next), outer, in, inner, taps, o.extrapolation);
-    });
-    current = next;
+    plan.axes.push_back({d, std::move(taps)});
   }
-  std::memcpy(y.raw(), current.raw(), static_cast<size_t>(y.bytes()));
+  // Rows are the slowest, so they are enlarged while there are few of them. Integers keep the order of the
+  // axes: they are rounded behind each.
+  if (is_float(x.dtype()))
+    std::stable_sort(plan.axes.begin(), plan.axes.end(), [&](const ResizedAxis& a, const ResizedAxis& b) {
+      const auto grows = [&](const ResizedAxis& r) { return y.shape()[r.axis] >= x.shape()[r.axis]; };
+      return grows(a) != grows(b) ? grows(b) : grows(a) && a.axis > b.axis;
+    });
+  return plan;
+}
+
+// Planes are what lies behind the axes in front of the first that is resized.
+int64_t planes_of(const ResizePlan& plan, const Tensor& t) {
+  size_t first = static_cast<size_t>(t.rank());
+  for (const ResizedAxis& r : plan.axes) first = std::min(first, r.axis);
+  return product(t.shape(), 0, static_cast<int64_t>(first));
+}
+
+template <typename T>
+void resize_planes(const ResizePlan& plan, const Tensor& x, Tensor& y, int64_t begin, int64_t end) {
+  using Sum = std::conditional_t<std::is_same_v<T, double>, double, float>;
+  const int64_t planes = planes_of(plan, x);
+  if (planes == 0 || y.count() == 0) return;
+  const T* from = data<T>(x) + x.count() / planes * begin;
+  T* const result = data<T>(y) + y.count() / planes * begin;
+  if (plan.axes.empty()) {
+    std::copy_n(from, x.count() / planes * (end - begin), result);
+    return;
+  }
+  Shape shape = x.shape();
+  std::vector<T> current;
+  for (size_t i = 0; i < plan.axes.size(); ++i) {
+    const auto& [d, taps] = plan.axes[i];
+    const auto axis = static_cast<int64_t>(d);
+    const int64_t in = shape[d], inner = product(shape, axis + 1, x.rank());
+    const int64_t outer = product(shape, 0, axis) / planes * (end - begin);
+    shape[d] = y.shape()[d];
+    const bool last = i + 1 == plan.axes.size();
+    std::vector<T> next(last ? 0 : static_cast<size_t>(outer * shape[d] * inner));
+    resize_axis<T, Sum>(from, last ? result : next.data(), outer, in, inner, taps, plan.extrapolation);
+    current.swap(next);
+    from = current.data();
+  }
+}
+
+}  // namespace
+
+// Each part computes the taps anew.
+int64_t resize_parts(const Attributes& /*attributes*/, Inputs inputs, std::span<const Tensor> outputs) {
+  const Tensor &x = inputs[0], &y = outputs[0];
+  if (x.rank() != y.rank()) return 1;
+  int64_t planes = 1;
+  for (int64_t d = 0; d < x.rank() && x.shape()[d] == y.shape()[d]; ++d) planes *= x.shape()[d];
+  return std::min<int64_t>(suitable_parts(y.count(), planes), 8);
+}
+
+void run_resize_parts(const Attributes& attributes, Inputs inputs, Outputs outputs, int64_t begin,
+                      int64_t end) {
+  expect_arity(inputs, 1, 4, outputs);
+  const Tensor& x = inputs[0];
+  const ResizePlan plan = plan_resize(attributes, inputs, outputs[0]);
+  const int64_t parts = resize_parts(attributes, inputs, outputs), planes = planes_of(plan, x);
+  visit_number(x.dtype(), [&](auto type) {
+    using T = typename decltype(type)::type;
+    resize_planes<T>(plan, x, outputs[0], part_begin(planes, begin, parts), part_begin(planes, end, parts));
+  });
+}
+
+void run_resize(const Attributes& attributes, Inputs inputs, Outputs outputs) {
+  expect_arity(inputs, 1, 4, outputs);
+  const ResizePlan plan = plan_resize(attributes, inputs, outputs[0]);
+  visit_number(inputs[0].dtype(), [&](auto type) {
+    using T = typename decltype(type)::type;
+    resize_planes<T>(plan, inputs[0], outputs[0], 0, planes_of(plan, inputs[0]));
+  });
 }
 
 std::vector<Shape> shape_of_resize(const Attributes& attributes, Inputs inputs, size_t) {

@@ -291,6 +291,48 @@ TEST(Generic, Resize) {
             (Floats{0, 0, 4, 4}));
 }
 
+// Linear in both directions: of rows that grow the last is computed first, and planes are parts.
+TEST(Generic, ResizeOfPlanesIsCutIntoParts) {
+  std::mt19937 random(8);
+  std::normal_distribution<float> normal;
+  for (const Shape& out : {Shape{1, 9, 120, 90}, Shape{1, 9, 11, 700}, Shape{1, 9, 300, 13}})
+    for (const char* mode : {"linear", "nearest", "cubic"}) {
+      SCOPED_TRACE(to_string(out) + mode);
+      Tensor x(DType::kFloat32, {1, 9, 15, 18});
+      for (float& v : x.as<float>()) v = normal(random);
+      const auto sizes = Tensor::of<int64_t>({4}, {out[0], out[1], out[2], out[3]});
+      const std::vector<Tensor> inputs{x, Tensor(), Tensor(), sizes};
+      const Attributes attributes = with({{"mode", std::string(mode)}});
+      Tensor whole(DType::kFloat32, out), parts(DType::kFloat32, out);
+      find_generic("Resize")(attributes, inputs, std::span(&whole, 1));
+      const GenericParts* cut = find_generic_parts("Resize", inputs, std::span(&parts, 1));
+      ASSERT_NE(cut, nullptr);
+      const int64_t count = cut->count(attributes, inputs, std::span(&parts, 1));
+      ASSERT_GT(count, 1);
+      for (int64_t i = count; i-- > 0;) cut->run(attributes, inputs, std::span(&parts, 1), i, i + 1);
+      EXPECT_EQ(to_float(whole), to_float(parts));
+      if (std::string_view(mode) != "linear") continue;
+      for (int64_t i = 0; i < whole.count(); ++i) {
+        const auto at = [&](int64_t o, int64_t in, int64_t size) {
+          return std::clamp(
+              (static_cast<double>(o) + 0.5) * static_cast<double>(in) / static_cast<double>(size) - 0.5, 0.0,
+              static_cast<double>(in - 1));
+        };
+        const int64_t c = i / (out[2] * out[3]), r = i / out[3] % out[2], k = i % out[3];
+        const double y = at(r, 15, out[2]), z = at(k, 18, out[3]);
+        const auto value = [&](double row, double column) {
+          return x.as<float>()[static_cast<size_t>((c * 15 + static_cast<int64_t>(row)) * 18 +
+                                                   static_cast<int64_t>(column))];
+        };
+        const double y0 = std::floor(y), z0 = std::floor(z), y1 = std::min(y0 + 1, 14.0),
+                     z1 = std::min(z0 + 1, 17.0), u = y - y0, v = z - z0;
+        const double expected = (1 - u) * ((1 - v) * value(y0, z0) + v * value(y0, z1)) +
+                                u * ((1 - v) * value(y1, z0) + v * value(y1, z1));
+        ASSERT_NEAR(whole.as<float>()[static_cast<size_t>(i)], expected, 1e-5) << i;
+      }
+    }
+}
+
 TEST(Generic, HalfPrecisionIsComputedInFloat) {
   Tensor x(DType::kFloat16, {2});
   const uint16_t bits[] = {0x3c00, 0xc000};  // 1, -2
