@@ -177,7 +177,7 @@ bool fold_into_product(Graph& graph, NodeId id) {
 // What no layer takes in, and is no image, is a Mul and an Add.
 bool spell_out(Graph& graph, NodeId id) {
   const Node node = graph.node(id);
-  const auto& shape = graph.value(node.inputs[0]).shape;
+  const auto shape = graph.value(node.inputs[0]).shape;  // a copy: values are added below
   if (graph.value(node.inputs[0]).dtype != DType::kFloat32 || !shape || shape->size() < 2 ||
       shape->size() == 4 || !(*shape)[1].known())
     return false;
