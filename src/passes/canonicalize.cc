@@ -32,6 +32,7 @@ void canonicalize(Graph& graph) {
     changed |= fuse_normalization(graph);
     changed |= constant_reshapes(graph);
     changed |= hoist_activations(graph);
+    changed |= add_before_moves(graph);
     changed |= merge_reshapes(graph);
     changed |= sink_unit_axes(graph);
     changed |= channels_last_tokens(graph);
@@ -45,7 +46,7 @@ void canonicalize(Graph& graph) {
     // Constants may be sizes, from which further ones follow.
     graph.prune();
     infer_shapes(graph);
-    changed = fold_constants(graph) || convolve_batch_norm(graph);
+    changed = fold_constants(graph) || convolve_batch_norm(graph) || unfold_depth(graph);
   }
 }
 

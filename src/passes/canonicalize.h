@@ -55,6 +55,15 @@ bool merge_transposes(Graph& graph);
 // it.
 bool constant_reshapes(Graph& graph);
 
+// A convolution of a volume of known size becomes one of images: the frames are a batch, and the frames that
+// its taps reach stand side by side as channels. A pool of each frame alone, too. Only once nothing else
+// changes, so that a BatchNormalization is in the weights.
+bool unfold_depth(Graph& graph);
+
+// The sum of two values that went through the same Transpose, or Reshapes to the same shape, goes through it
+// instead.
+bool add_before_moves(Graph& graph);
+
 // A Reshape of a Reshape is one.
 bool merge_reshapes(Graph& graph);
 

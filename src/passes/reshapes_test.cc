@@ -1,6 +1,8 @@
 // Reshapes and transpositions that go away or move, and what computes the same without them.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "passes/attention.h"
 #include "passes/canonicalize.h"
 #include "passes/test_net.h"
@@ -141,6 +143,61 @@ TEST(Widen1d, GeluBehindASequenceIsOne) {
   const ValueId gate = n.op("Add", {erf, n.scalar(1)}, "gate");
   expect_ops(n.finish(n.op("Mul", {n.op("Mul", {x, gate}, "both"), n.scalar(0.5f)}, "y")),
              {"Unsqueeze", "Conv", "Gelu", "Squeeze"});
+}
+
+TEST(UnfoldDepth, VolumesAreBatchesOfFrames) {
+  for (const int64_t stride : {1, 2})
+    for (const int64_t dilation : {1, 2})
+      for (const Ints& pads : {Ints{0, 0, 0, 0, 0, 0}, Ints{1, 1, 0, 2, 0, 1}}) {
+        SCOPED_TRACE(::testing::Message() << stride << dilation << pads[0]);
+        Net n({1, 3, 7, 6, 5});
+        Attributes a;
+        a.set("kernel_shape", Ints{3, 3, 2});
+        a.set("strides", Ints{stride, 1, 2});
+        a.set("dilations", Ints{dilation, 1, 1});
+        a.set("pads", pads);
+        const ValueId y = n.op("Conv", {n.x, n.floats({4, 3, 3, 3, 2}), n.floats({4})}, "conv", std::move(a));
+        const Graph before = n.finish(n.op("Relu", {y}, "y"));
+        Graph after = before;
+        canonicalize(after);
+        for (NodeId id : after.sorted())
+          if (after.node(id).is("Conv")) {
+            EXPECT_EQ(after.value(after.node(id).inputs[0]).shape->size(), 4u);
+          }
+        EXPECT_EQ(ops_of(after).back(), "Reshape") << "the function stands beside the convolution";
+        expect_same_function(before, after, 1e-4);
+      }
+}
+
+TEST(UnfoldDepth, ResidualBlocksStayFrames) {
+  Net n({1, 4, 5, 6, 6});
+  const auto conv = [&](ValueId x, const std::string& name) {
+    Attributes a;
+    a.set("kernel_shape", Ints{3, 3, 3});
+    a.set("pads", Ints(6, 1));
+    return n.op("Conv", {x, n.floats({4, 4, 3, 3, 3}, -0.2f, 0.2f)}, name, std::move(a));
+  };
+  const ValueId a = n.op("Relu", {conv(n.x, "first")}, "a");
+  const ValueId b = conv(n.op("Relu", {batch_norm(n, conv(a, "second"), 4)}, "b"), "third");
+  const Graph before = n.finish(n.op("Relu", {n.op("Add", {b, conv(a, "skip")}, "sum")}, "y"));
+  Graph after = before;
+  canonicalize(after);
+  const Names ops = ops_of(after);
+  EXPECT_EQ(std::ranges::count(ops, "Transpose"), 2) << "into frames and back";
+  expect_same_function(before, after, 1e-4);
+}
+
+TEST(AddBeforeMoves, OnlyWhereBothMoveAlike) {
+  for (const bool alike : {true, false}) {
+    Net n({4, 4, 4});
+    const ValueId a = transpose(n, n.op("Exp", {n.x}, "a"), {0, 2, 1}, "p"),
+                  b = transpose(n, n.op("Sin", {n.x}, "b"), alike ? Ints{0, 2, 1} : Ints{1, 0, 2}, "q");
+    const Graph before = n.finish(n.op("Cos", {n.op("Add", {a, b}, "sum")}, "y"));
+    Graph after = before;
+    canonicalize(after);
+    EXPECT_EQ(std::ranges::count(ops_of(after), "Transpose"), alike ? 1 : 2);
+    expect_same_function(before, after, 1e-4);
+  }
 }
 
 }  // namespace
