@@ -25,6 +25,7 @@ void canonicalize(Graph& graph) {
     changed = remove_noops(graph);
     changed |= fold_constants(graph);
     changed |= fuse_activations(graph);  // while all of one stand in the same shape
+    changed |= fold_pads(graph);
     changed |= widen_1d(graph);
     changed |= fold_batch_norm(graph);
     changed |= convolve_transposed(graph);

@@ -19,6 +19,9 @@ bool fold_constants(Graph& graph, int64_t max_bytes = 64 << 20);
 // is computed on each element behind it.
 bool widen_1d(Graph& graph);
 
+// Zeros around an image become the padding of the convolutions that alone read them.
+bool fold_pads(Graph& graph);
+
 // A BatchNormalization (or a Mul or Add by a constant per channel) behind a convolution, transposed or not,
 // goes into its weights and bias; a BatchNormalization of a matrix into the product that makes its rows.
 bool fold_batch_norm(Graph& graph);

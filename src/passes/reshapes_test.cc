@@ -1,4 +1,4 @@
-// Reshapes and transpositions that go away or move, and what computes the same without them.
+// Operators that move values and go away or elsewhere, and what computes the same without them.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -143,6 +143,34 @@ TEST(Widen1d, GeluBehindASequenceIsOne) {
   const ValueId gate = n.op("Add", {erf, n.scalar(1)}, "gate");
   expect_ops(n.finish(n.op("Mul", {n.op("Mul", {x, gate}, "both"), n.scalar(0.5f)}, "y")),
              {"Unsqueeze", "Conv", "Gelu", "Squeeze"});
+}
+
+ValueId padded(Net& n, ValueId x, const Ints& pads, float fill, const std::string& out) {
+  const ValueId amounts = n.g.add_constant(
+      "pads", Tensor::of<int64_t>({static_cast<int64_t>(pads.size())}, std::span<const int64_t>(pads)));
+  return n.op("Pad", {x, amounts, n.scalar(fill)}, out);
+}
+
+TEST(FoldPads, ZerosGoIntoTheConvolutions) {
+  Net n;
+  const ValueId x = padded(n, n.x, {0, 0, 0, 1, 0, 0, 1, 0}, 0, "padded");
+  expect_ops(n.finish(n.op("Add", {n.conv(x, 4, 4, "a", 5), n.conv(x, 4, 4, "b", 5)}, "y")),
+             {"Conv", "Conv", "Add"});
+}
+
+TEST(FoldPads, NothingElseDoes) {
+  const auto conv_behind = [](const Ints& pads, float fill, int64_t channels) {
+    Net n;
+    const ValueId x = padded(n, n.x, pads, fill, "padded");
+    expect_ops(n.finish(n.conv(x, channels, 4, "y")), {"Pad", "Conv"});
+  };
+  conv_behind({0, 0, 0, 1, 0, 0, 2, 0}, 1, 4);
+  conv_behind({0, 1, 0, 0, 0, 0, 0, 0}, 0, 5);
+  conv_behind({0, 0, -1, 0, 0, 0, 0, 0}, 0, 4);
+  conv_behind({0, 0, 0, 0, 0, 0, 0, 2}, 0, 4);  // wider than the window
+  Net n;
+  const ValueId x = padded(n, n.x, {0, 0, 1, 1, 0, 0, 1, 1}, 0, "padded");
+  expect_ops(n.finish(n.concat({n.conv(x, 4, 4, "a"), x}, "y")), {"Pad", "Conv", "Concat"});
 }
 
 TEST(UnfoldDepth, VolumesAreBatchesOfFrames) {
