@@ -24,6 +24,7 @@ constexpr double kSmallestShare = 1.0 / 4096;
 struct Slots {
   std::vector<double> low, high, square;  // own range, E[x^2]
   std::vector<double> count;              // of values behind `square`
+  double step = 0;                        // of the one scale that scales per channel compete with
 };
 
 // One reader's noise as a function of the scales of the channels it reads.
@@ -112,7 +113,7 @@ class Chooser {
 
     std::vector<double> base, best;
     for (const Reader& r : readers)
-      base.push_back(r.noise(std::vector<double>(n, whole.scale[0]), slots->square));
+      base.push_back(r.noise(std::vector<double>(n, slots->step), slots->square));
     ChannelChoice choice{graph_.value(members.front()).name, 0, -1e9, false, group, {}};
     for (double alpha : kAlphas) {
       if (alpha > options_.most_alpha) break;
@@ -155,16 +156,22 @@ class Chooser {
                                const QuantParams& whole) const {
     const auto n = static_cast<size_t>(channels.slots);
     Slots slots{std::vector<double>(n, 0), std::vector<double>(n, 0), std::vector<double>(n, 0),
-                std::vector<double>(n, 0)};
+                std::vector<double>(n, 0), whole.scale[0]};
     double lowest = static_cast<double>(int_limits(whole.dtype).low - whole.zero_point[0]) * whole.scale[0];
     double highest = lowest + kLevels * whole.scale[0];
-    // The few channels that a range for all of them cuts off are what scales of their own are for.
+    // The few channels that a range for all of them cuts off are what scales of their own are for. Of images
+    // as far as least squared error would cut all of them: the extremes are one pixel's.
     for (ValueId member : members) {
       const auto found = table_.tensors.find(graph_.value(member).name);
-      if (!rows(member) || found == table_.tensors.end()) continue;
-      lowest = std::min(lowest, static_cast<double>(found->second.min));
-      highest = std::max(highest, static_cast<double>(found->second.max));
+      if (found == table_.tensors.end()) continue;
+      const TableTensor& t = found->second;
+      const auto mse = t.methods.find(RangeMethod::kMse);
+      if (!rows(member) && mse == t.methods.end()) continue;
+      const Range reach = rows(member) ? Range{t.min, t.max} : mse->second.range;
+      lowest = std::min(lowest, static_cast<double>(reach.low));
+      highest = std::max(highest, static_cast<double>(reach.high));
     }
+    if (!rows(members.front())) slots.step = (highest - lowest) / kLevels;  // cut as far
     for (ValueId member : members) {
       const auto found = table_.tensors.find(graph_.value(member).name);
       const std::vector<int64_t>& of = channels.of.at(member);

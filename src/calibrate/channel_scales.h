@@ -1,7 +1,9 @@
 // Chooses which activation tensors get a scale per channel.
 //
 // Channel c of a tensor has a range of its own, own_c: mean +- 4 standard deviations of each image's
-// extremes, and all that was observed, within the tensor's range. Its scale is own_c^alpha * max^(1 - alpha),
+// extremes, and all that was observed, within the tensor's range or the one of least squared error where that
+// reaches further: a method that cuts more does so because all channels share a scale. Its scale is
+// own_c^alpha * max^(1 - alpha),
 // with the room divided above and below zero as in own_c. The noise that a tensor brings to the output of a
 // convolution that reads it is
 //

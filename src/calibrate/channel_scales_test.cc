@@ -123,6 +123,18 @@ TEST(ChannelScales, RoomCoversWhatImagesVary) {
   EXPECT_EQ(q.zero_point[2], 85);
 }
 
+TEST(ChannelScales, AMethodThatCutsForAllCutsNoChannelOfItsOwn) {
+  Case s(4, {10, 0.1, 0.2, 0.05});
+  TableTensor& t = s.table.tensors["r"];
+  t.range.high = 3;
+  const auto scale = [&] { return s.of(s.choose({.least_gain_db = 3}), "r").scale.at(0); };
+  EXPECT_NEAR(scale(), 3 / 255.0, 1e-6) << "nothing else is known";
+  t.methods[RangeMethod::kMse].range = {0, 9};
+  EXPECT_NEAR(scale(), 9 / 255.0, 1e-6) << "as far as least squared error cuts";
+  t.methods[RangeMethod::kMse].range = {0, 2};
+  EXPECT_NEAR(scale(), 3 / 255.0, 1e-6);
+}
+
 TEST(ChannelScales, StaysOffWhereItMust) {
   Case s(4, {10, 0.1, 0.2, 0.05});
   const ChannelScaleOptions low{.least_gain_db = 3};
