@@ -5,6 +5,7 @@
 
 #include "build/build.h"
 #include "data/subset.h"
+#include "ops/op_def.h"
 #include "passes/groups.h"
 #include "report/compare.h"
 
@@ -93,6 +94,20 @@ double harm_of(const Graph& graph, const Node& layer, const std::string& output,
   return sum / static_cast<double>(energies.size());
 }
 
+// What only an average pool reads whose own result is float. Nothing multiplies it, but of what a layer
+// without another behind it gives, rounding is all that is lost: means of values below half a step are zero.
+std::vector<Candidate> pooled_results(const Graph& graph, const Placement& placement) {
+  std::vector<Candidate> found;
+  for (const NodeId id : placement.integer_nodes) {
+    const Node& node = graph.node(id);
+    const OpDef* op = find_op(node.op, node.domain);
+    if (op != nullptr && op->quant == QuantRule::kAverage && placement.group_of.count(node.inputs[0]) > 0 &&
+        placement.group_of.count(node.outputs[0]) == 0 && graph.consumers(node.inputs[0]).size() == 1)
+      found.push_back({node.inputs[0], 0, 0, {node.name}});
+  }
+  return found;
+}
+
 std::vector<Candidate> candidates(const Graph& graph, const Placement& placement,
                                   const CalibrationTable& table) {
   const NodeGroups groups(graph);
@@ -151,12 +166,7 @@ FloatTensors choose_float_tensors(const RecipeSetup& setup, const CalibrationTab
   result.before_db = result.after_db = activation_quality(setup, table, options, judges);
   if (!result.before_db) return result;
   double macs = 0;
-  size_t tries = 0;
-  for (const Candidate& c : candidates(setup.model.graph, setup.placement, table)) {
-    if (static_cast<int>(result.kept.size()) >= most || tries >= kTriesEach * static_cast<size_t>(most))
-      break;
-    if (!(c.harm > 0) || macs + c.macs > kMostMacs) continue;
-    ++tries;
+  const auto attempt = [&](const Candidate& c) {
     const std::string& name = setup.model.graph.value(c.value).name;
     const size_t excluded = options.exclude.size();
     options.exclude.insert(options.exclude.end(), c.layers.begin(), c.layers.end());
@@ -164,11 +174,22 @@ FloatTensors choose_float_tensors(const RecipeSetup& setup, const CalibrationTab
     const double gain = db ? *db - *result.after_db : 0;
     if (gain < least) {
       options.exclude.resize(excluded);
-      continue;
+      return;
     }
     result.after_db = db;
     macs += c.macs;
     result.kept.push_back({name, c.layers, gain, c.macs});
+  };
+  for (const Candidate& c : pooled_results(setup.model.graph, setup.placement)) attempt(c);
+  const size_t pooled = result.kept.size();
+  size_t tries = 0;
+  for (const Candidate& c : candidates(setup.model.graph, setup.placement, table)) {
+    if (result.kept.size() - pooled >= static_cast<size_t>(most) ||
+        tries >= kTriesEach * static_cast<size_t>(most))
+      break;
+    if (!(c.harm > 0) || macs + c.macs > kMostMacs) continue;
+    ++tries;
+    attempt(c);
   }
   return result;
 }

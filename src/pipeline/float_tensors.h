@@ -26,6 +26,7 @@ struct FloatTensors {
 // varies there, and tries the worst one by one with weights in float: a tensor stays in float where that
 // gains at least half a decibel at the outputs of held-back samples (3 for ONNX Runtime and OpenVINO, which
 // float layers slow down most). At most `most` tensors, and layers with a fifth of the multiplications.
+// Before these, and beside their number, what an average pool with a float result reads alone.
 FloatTensors choose_float_tensors(const RecipeSetup& setup, const CalibrationTable& table, int most);
 
 bool keeps_float(const FloatTensors& tensors, const std::string& layer);

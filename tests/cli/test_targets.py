@@ -95,6 +95,27 @@ class Targets(case.Case):
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertGreater(float(done.stdout.split()[-1]), least_db)
 
+    def test_what_only_a_mean_reads_stays_in_float_where_that_gains(self):
+        chance, channels, size = random.Random(5), 32, 12
+        weights = [tiny_onnx.tensor(name, (channels, channels, 1, 1), [chance.gauss(0, channels ** -0.5) for _ in range(channels ** 2)])
+                   for name in ("w1", "w2")]
+        model, data = self.folder / "m.onnx", self.folder / "data"
+        model.write_bytes(tiny_onnx.model(
+            [tiny_onnx.node("Conv", ["x", "w1"], ["a"]), tiny_onnx.node("Relu", ["a"], ["b"]),
+             tiny_onnx.node("Conv", ["b", "w2"], ["c"]), tiny_onnx.node("Relu", ["c"], ["d"]),
+             tiny_onnx.node("GlobalAveragePool", ["d"], ["mean"], name="pool"), tiny_onnx.node("Softmax", ["mean"], ["y"], axis=1)],
+            [tiny_onnx.value_info("x", (1, channels, size, size))], [tiny_onnx.value_info("y", (1, channels, 1, 1))], weights))
+        data.mkdir()
+        for i in range(16):  # of one colour each, so that the errors of pixels do not cancel
+            values = [v for v in (chance.gauss(0, 1) for _ in range(channels)) for _ in range(size ** 2)]
+            (data / f"{i}.npy").write_bytes(tiny_onnx.npy((1, channels, size, size), values))
+        for target in ("tensorrt", "onnxruntime"):  # the second one gives every convolution an 8-bit result
+            path = self.folder / f"{target}.onnx"
+            kept = self.report("quantize", model, "-o", path, "--target", target, "--data", data)["float_tensors"]["tensors"]
+            found = {t["value"]: t["layers"] for t in kept}
+            self.assertEqual(found.get("d"), ["pool"] if target == "tensorrt" else None)
+            self.assertEqual("d" in Quantized(path).pairs(), target != "tensorrt")
+
     def test_a_cache_is_carried_bit_for_bit(self):
         made = self.folder / "made.cache"
         self.works("calibrate", MODEL, "--data", CALIB, "--limit", 16, "--preprocess", PREPROCESS, "--format", "tensorrt", "-o", made)
