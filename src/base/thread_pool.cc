@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/shared_cores.h"
 
 namespace octet {
 namespace {
@@ -87,9 +88,12 @@ struct ThreadPool::State {
   std::atomic<uint32_t> parked{0};
   std::atomic<bool> stopping{false};
   bool spin = true;
-  int threads = 1;
+  const int threads;
+  SharedCores shared_cores{threads};
   std::vector<std::unique_ptr<Table>> tables;  // all that ever were: a thread that comes late may read one
   std::vector<std::thread> workers;
+
+  explicit State(int count) : threads(count) {}
 
   static uint64_t pack(const Word& w) {
     return (uint64_t{w.run} << kEndBits | static_cast<uint64_t>(w.first)) << kEndBits |
@@ -201,12 +205,17 @@ struct ThreadPool::State {
     // Runs a chunk that this thread has claimed.
     void work(int64_t stage, int owner, int64_t position) {
       const Stage& s = state.stages.load(std::memory_order_acquire)[stage];
+      const bool watched = state.shared_cores.suspects();
+      if (watched) [[unlikely]]
+        state.shared_cores.before_piece(thread);
       run_chunk(s, state.chunk_at(shape(stage), owner, position), thread);
       Word w = ended_by(stage, thread);
       w.first += owner == thread ? 1 : 0;
       ++w.second;
       table.at(stage, thread).ended.store(pack(w), std::memory_order_seq_cst);
       state.ring();
+      if (watched) [[unlikely]]
+        state.shared_cores.after_piece(thread);
     }
 
     // Works through the own range, of `oldest` and of the stage behind it. Whether there was anything to do.
@@ -257,17 +266,20 @@ struct ThreadPool::State {
   };
 
   // Calls `done` until it is true: spins, then yields, then sleeps in the kernel until the bell rings.
+  // Whether that took long.
   template <typename Done>
-  void wait_until(const Done& done) {
+  bool wait_until(const Done& done) {
     const auto start = Clock::now();
+    bool yielded = false;
     for (;;) {
       for (int i = 0; i < 16; ++i) {
-        if (done()) return;
+        if (done()) return yielded && Clock::now() - start > kSpin + kYield;
         pause_briefly();
       }
       const auto waited = Clock::now() - start;
       if (waited > kSpin + kYield) break;
-      if (!spin || waited > kSpin) sched_yield();
+      yielded = !spin || waited > kSpin;
+      if (yielded) sched_yield();
     }
     parked.fetch_add(1, std::memory_order_seq_cst);
     for (;;) {
@@ -276,6 +288,7 @@ struct ThreadPool::State {
       bell.wait(rung, std::memory_order_seq_cst);
     }
     parked.fetch_sub(1, std::memory_order_seq_cst);
+    return true;
   }
 
   // Takes part in the run that `now`, read from `current`, stands for, until all of its stages have ended.
@@ -283,7 +296,7 @@ struct ThreadPool::State {
     Part part{*this,  *table.load(std::memory_order_acquire),     now, static_cast<uint32_t>(now >> 1),
               thread, stage_count.load(std::memory_order_acquire)};
     while (part.oldest < part.stage_count && !part.is_over())
-      wait_until([&] { return part.advance() || part.is_over(); });
+      if (wait_until([&] { return part.advance() || part.is_over(); })) shared_cores.suspect();
   }
 
   void worker(int thread) {
@@ -341,13 +354,13 @@ struct ThreadPool::State {
   }
 };
 
-ThreadPool::ThreadPool(int threads) : state_(std::make_unique<State>()) {
+ThreadPool::ThreadPool(int threads) {
   if (threads < 0 || threads > kMaxThreads)
     fail(ErrorCode::kInvalidArgument, "{} threads; expected 0 (one per CPU) to {}", threads, kMaxThreads);
   const int cpus = available_cpus();
   if (threads == 0) threads = std::min(cpus, kMaxThreads);
+  state_ = std::make_unique<State>(threads);
   state_->spin = threads <= cpus;
-  state_->threads = threads;
   state_->workers.reserve(static_cast<size_t>(threads - 1));
   try {
     for (int i = 1; i < threads; ++i)
