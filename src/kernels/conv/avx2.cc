@@ -1,5 +1,6 @@
 // vpmaddubsw adds pairs of products in int16 with saturation: it serves the blocks whose weights cannot get
-// there; the others split inputs and weights into even and odd bytes, widened to int16, for vpmaddwd.
+// there and, with clipped weights, the others. Of few pixels these split inputs and weights into even and odd
+// bytes, widened to int16, for vpmaddwd.
 #include "kernels/conv/avx2_body.h"
 
 namespace octet::kernels {
@@ -8,6 +9,7 @@ namespace {
 
 struct Narrow {
   static constexpr int kPixels = 6;
+  static constexpr bool kClipped = false;
   template <int P>
   static constexpr int kSets = 1;
   OCTET_FORCE_INLINE __m256i inputs(__m256i x) { return x; }
@@ -18,8 +20,16 @@ struct Narrow {
   }
 };
 
+struct Clipped : Narrow {
+  static constexpr bool kClipped = true;
+  OCTET_FORCE_INLINE void add_excess(__m256i& acc, __m256i x, __m256i excess) {
+    acc = _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_and_si256(x, _mm256_set1_epi16(255)), excess));
+  }
+};
+
 struct Wide {
   static constexpr int kPixels = 4;
+  static constexpr bool kClipped = false;
   template <int P>
   static constexpr int kSets = 1;
   struct Split {
@@ -40,6 +50,7 @@ struct Wide {
 }  // namespace
 
 const ConvKernel conv_avx2 = {
-    "avx2", Isa::kAvx2, supports_dense_conv, scratch_bytes, pieces, run<Wide, Narrow>, pixels};
+    "avx2", Isa::kAvx2, supports_dense_conv, scratch_bytes<Clipped>, pieces, run<Narrow, Clipped, Wide>,
+    pixels};
 
 }  // namespace octet::kernels

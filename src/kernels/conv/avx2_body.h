@@ -3,14 +3,16 @@
 //
 // A dot product `D` has the pixels of its largest tile, D::kPixels; the sets of sums among which the steps of
 // K take turns where those of P pixels would wait for each other, D::kSets<P>; what becomes of a dword of
-// inputs and of a vector of weights before they meet, D::inputs() and D::weights(); and D::add(), which adds
-// their products to a vector of sums.
+// inputs and of a vector of weights before they meet, D::inputs() and D::weights(); D::add(), which adds
+// their products to a vector of sums; and whether the weights have been clipped, D::kClipped: then there is
+// D::add_excess(), too.
 #pragma once
 
 #include <array>
 #include <cstring>
 #include <utility>
 
+#include "kernels/conv/avx2_clip.h"
 #include "kernels/conv/kernels.h"
 #include "kernels/conv/plan.h"
 #include "kernels/conv/taps.h"
@@ -22,6 +24,7 @@ namespace octet::kernels {
 namespace {
 
 constexpr int kMostPixels = 6;
+constexpr int64_t kClipPixels = 12;  // fewer do not repay the clipping of the weights
 constexpr ConvTiles kTiles = {1, {kMostPixels, 0, 0, 0}};
 
 // The per-channel arrays of a block, copied so that every load is aligned and inside of its array.
@@ -70,7 +73,8 @@ struct TileArgs {
   const uint8_t* silent;  // runs of nothing else are skipped
   int64_t runs, run_bytes;
   int64_t offset;  // of the group's first channel
-  const int8_t* weights;
+  const __m256i* weights;
+  const Excess* excess;  // null, or of both halves of the block
   const Channels* channels;
   Target target;
   int32_t* accumulators;  // [pixels][16], or null: the tile stores bytes
@@ -94,7 +98,7 @@ __attribute__((noinline)) void tile(const TileArgs& a) {
       acc[s][p][0] = s == 0 ? _mm256_load_si256(init) : _mm256_setzero_si256();
       acc[s][p][1] = s == 0 ? _mm256_load_si256(init + 1) : _mm256_setzero_si256();
     }
-  const auto* w = reinterpret_cast<const __m256i*>(a.weights);
+  const __m256i* w = a.weights;
   const int64_t first = a.offset, last = a.offset + a.run_bytes;
   const uint8_t* const* pointers = a.pointers;
   for (int64_t run = a.runs; run > 0; --run, pointers += a.pointer_stride) {
@@ -123,6 +127,19 @@ __attribute__((noinline)) void tile(const TileArgs& a) {
         for (int s = 0; s < kSets; ++s) step(k + 4 * s, acc[s]);
 #pragma GCC unroll 1
     for (; k < last; k += 4) step(k, acc[0]);
+    if constexpr (D::kClipped)
+#pragma GCC unroll 2
+      for (int h = 0; h < 2; ++h) {
+        const Excess& e = a.excess[h];
+        const int64_t index = a.runs - run;
+        const int64_t end = e.ends[index];
+#pragma GCC unroll 1
+        for (int64_t i = index == 0 ? 0 : e.ends[index - 1]; i < end; ++i) {
+          const __m256i excess = _mm256_load_si256(e.values + i);
+#pragma GCC unroll 8
+          for (int p = 0; p < P; ++p) D::add_excess(acc[0][p][h], broadcast(x[p] + e.offsets[i]), excess);
+        }
+      }
   }
 #pragma GCC unroll 8
   for (int s = 1; s < kSets; ++s)
@@ -231,7 +248,7 @@ void finish_tile(const ConvCall& call, const Channels& c, const Target& t, const
 // All pixels of a block for one block of output channels.
 template <class D>
 void run_block(const ConvCall& call, const ConvPlan& plan, const Taps& taps, int64_t group, int64_t block,
-               int64_t pixel, int64_t count) {
+               int64_t pixel, int64_t count, const __m256i* weights, const Excess* excess) {
   const PackedConv& packed = plan.packed;
   const int64_t left = packed.out_c - block * 16;
   const int64_t channel = group * packed.out_c + block * 16;
@@ -250,8 +267,8 @@ void run_block(const ConvCall& call, const ConvPlan& plan, const Taps& taps, int
   a.runs = plan.runs;
   a.run_bytes = plan.run_bytes;
   a.offset = group * packed.in_c;
-  a.weights =
-      reinterpret_cast<const int8_t*>(call.weights) + (group * packed.blocks + block) * packed.block_bytes;
+  a.weights = weights;
+  a.excess = excess;
   a.channels = &channels;
   const bool plain = call.epilogue.function == Function::kNone && !call.float_output;
   a.accumulators = plain ? nullptr : accumulators;
@@ -279,13 +296,21 @@ PixelRange pixels(const ConvCall& call, int64_t piece) {
   return piece_pixels(plan_conv(call, kTiles), piece);
 }
 
-int64_t scratch_bytes(const ConvCall& call) {
-  return plan_conv(call, kTiles).scratch_bytes;
+// Where clipped weights begin in a thread's scratch memory.
+int64_t clipped_offset(const ConvPlan& plan) {
+  return round_up(plan.scratch_bytes, 64);
 }
 
-// `Proven` serves the blocks whose pairs of products cannot leave int16 (a flag of the packing), `Any` the
-// others.
-template <class Any, class Proven>
+template <class Clipped>
+int64_t scratch_bytes(const ConvCall& call) {
+  const ConvPlan plan = plan_conv(call, kTiles);
+  const bool clips = Clipped::kClipped && plan.pixels >= kClipPixels;
+  return clips ? clipped_offset(plan) + clipped_bytes(plan) : plan.scratch_bytes;
+}
+
+// `Proven` serves the blocks whose pairs of products cannot leave int16 (a flag of the packing), `Clipped`
+// others with many pixels and `Any` the rest.
+template <class Proven, class Clipped, class Any>
 void run(const ConvCall& call, int64_t begin, int64_t end, std::byte* scratch) noexcept {
   const ConvPlan plan = plan_conv(call, kTiles);
   const Taps taps = start_taps(call, plan, scratch);
@@ -298,9 +323,17 @@ void run(const ConvCall& call, int64_t begin, int64_t end, std::byte* scratch) n
       if (pixel != filled) fill_taps(call, plan, taps, pixel, count);
       filled = pixel;
       for (int64_t t = piece.first_tile; t < piece.last_tile; ++t) {
-        const bool proven = call.weights[plan.packed.flags_offset + t] != std::byte{0};
-        (proven ? run_block<Proven> : run_block<Any>)(call, plan, taps, t / plan.tiles, t % plan.tiles, pixel,
-                                                      count);
+        const int64_t group = t / plan.tiles, block = t % plan.tiles;
+        const auto* weights = reinterpret_cast<const __m256i*>(call.weights + t * plan.packed.block_bytes);
+        if (call.weights[plan.packed.flags_offset + t] != std::byte{0}) {
+          run_block<Proven>(call, plan, taps, group, block, pixel, count, weights, nullptr);
+        } else if (Clipped::kClipped && count >= kClipPixels) {
+          const ClippedWeights clipped = place_clipped(plan, scratch + clipped_offset(plan));
+          clip_weights(plan, group * plan.packed.in_c, weights, clipped);
+          run_block<Clipped>(call, plan, taps, group, block, pixel, count, clipped.weights, clipped.excess);
+        } else {
+          run_block<Any>(call, plan, taps, group, block, pixel, count, weights, nullptr);
+        }
       }
     }
   }

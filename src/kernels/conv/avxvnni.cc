@@ -8,6 +8,7 @@ namespace {
 
 struct Dot {
   static constexpr int kPixels = 6;
+  static constexpr bool kClipped = false;
   template <int P>
   static constexpr int kSets = P == 1   ? 4
                                : P <= 3 ? 2
@@ -19,7 +20,7 @@ struct Dot {
 
 }  // namespace
 
-const ConvKernel conv_avxvnni = {"avxvnni",     Isa::kAvxVnni, supports_dense_conv, scratch_bytes, pieces,
-                                 run<Dot, Dot>, pixels};
+const ConvKernel conv_avxvnni = {
+    "avxvnni", Isa::kAvxVnni, supports_dense_conv, scratch_bytes<Dot>, pieces, run<Dot, Dot, Dot>, pixels};
 
 }  // namespace octet::kernels
