@@ -120,14 +120,15 @@ __attribute__((noinline)) void tile(const TileArgs& a) {
       }
     };
     int64_t k = first;
-    if constexpr (kSets > 1)
+    if constexpr (kSets > 1) {
 #pragma GCC unroll 1
       for (; k + 4 * kSets <= last; k += 4 * kSets)
 #pragma GCC unroll 8
         for (int s = 0; s < kSets; ++s) step(k + 4 * s, acc[s]);
+    }
 #pragma GCC unroll 1
     for (; k < last; k += 4) step(k, acc[0]);
-    if constexpr (D::kClipped)
+    if constexpr (D::kClipped) {
 #pragma GCC unroll 2
       for (int h = 0; h < 2; ++h) {
         const Excess& e = a.excess[h];
@@ -140,6 +141,7 @@ __attribute__((noinline)) void tile(const TileArgs& a) {
           for (int p = 0; p < P; ++p) D::add_excess(acc[0][p][h], broadcast(x[p] + e.offsets[i]), excess);
         }
       }
+    }
   }
 #pragma GCC unroll 8
   for (int s = 1; s < kSets; ++s)

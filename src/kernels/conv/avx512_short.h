@@ -62,8 +62,8 @@ inline __attribute__((always_inline)) void short_run(const Input& x, int64_t byt
 inline __attribute__((always_inline)) __m512i broadcast_step(const uint8_t* x, int64_t stride,
                                                              int64_t stride3, int n) {
   __m512i v;
-  const auto& read = *reinterpret_cast<const uint8_t(*)[]>(x);
-  switch (n) {
+  const auto& read = *reinterpret_cast<const uint8_t(*)[1 << 30]>(x);  // of unknown size
+  switch (n) {  // NOLINT(bugprone-branch-clone): the assembly differs
     case 0:
       asm("vpbroadcastd (%1), %0" : "=v"(v) : "r"(x), "m"(read));
       break;
