@@ -118,7 +118,7 @@ class Backward {
       if (const auto links = channel_links(graph_, node, input, o)) {
         for (const ChannelLink& link : *links)
           gains[static_cast<size_t>(link.from)] += known[static_cast<size_t>(link.to)];
-      } else if ((node.is("Reshape") || node.is("Flatten")) && known.size() % count == 0) {
+      } else if (count > 0 && known.size() % count == 0 && (node.is("Reshape") || node.is("Flatten"))) {
         // Planes of an image to a row.
         for (size_t k = 0; k < known.size(); ++k) gains[k / (known.size() / count)] += known[k];
       } else {

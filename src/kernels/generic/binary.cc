@@ -118,7 +118,10 @@ void variadic(Inputs inputs, Outputs outputs, Op op) {
 
 template <typename T>
 bool not_a_number(T v) {
-  return v != v;
+  if constexpr (std::is_floating_point_v<T>)
+    return std::isnan(v);
+  else
+    return false;
 }
 
 }  // namespace
@@ -219,8 +222,8 @@ void run_pow(const Attributes&, Inputs inputs, Outputs outputs) {
       broadcast_binary<T, E, T>(inputs[0], inputs[1], outputs[0], [](T base, E exponent) {
         if constexpr (std::is_integral_v<T> && std::is_integral_v<E>) {
           if (exponent < E{0}) return static_cast<T>(base == T{1} ? 1 : 0);
-          uint64_t result = 1, square = static_cast<uint64_t>(base);
-          for (auto n = static_cast<uint64_t>(exponent); n != 0; n >>= 1) {
+          uint64_t result = 1, square = static_cast<uint64_t>(static_cast<int64_t>(base));
+          for (auto n = static_cast<uint64_t>(static_cast<int64_t>(exponent)); n != 0; n >>= 1) {
             if ((n & 1) != 0) result *= square;
             square *= square;
           }
