@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/denormals.h"
 #include "base/error.h"
 #include "base/shared_cores.h"
 
@@ -300,6 +301,7 @@ struct ThreadPool::State {
   }
 
   void worker(int thread) {
+    const DenormalsAreZero denormals_are_zero;
     for (uint64_t seen = 0;;) {
       uint64_t now = 0;
       wait_until([&] {
@@ -320,6 +322,7 @@ struct ThreadPool::State {
   }
 
   void run(std::span<const Stage> all) {
+    const DenormalsAreZero denormals_are_zero;
     const auto small = [](const Stage& s) { return chunks_of(s) <= 1; };
     if (workers.empty() || std::all_of(all.begin(), all.end(), small)) {
       for (const Stage& s : all)

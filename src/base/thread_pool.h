@@ -13,7 +13,7 @@ namespace octet {
 // Threads: run(), run_stages() and parallel_for() may be called from one thread at a time per pool; they
 // block until every piece is done. The caller works as thread 0. Threads without a piece spin briefly, give
 // their core to others, then park. A thread holds a piece only while it works on it, so that one whose core
-// is taken away between pieces holds nobody up.
+// is taken away between pieces holds nobody up. In all jobs denormal floats are zero (base/denormals.h).
 class ThreadPool {
  public:
   // `threads` >= 1 counts the caller, so `threads` - 1 are created. 0 means one per available CPU.

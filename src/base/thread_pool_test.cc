@@ -202,6 +202,19 @@ TEST(ThreadPool, ParkedPoolUsesNoCpu) {
   EXPECT_LT(used() - before, 20'000);
 }
 
+TEST(ThreadPool, DenormalsAreZeroInJobs) {
+  for (const int threads : {1, 3}) {
+    ThreadPool pool(threads);
+    volatile float small = 1e-38f;
+    std::atomic<int64_t> zeros{0};
+    pool.parallel_for(100, 1, [&](int64_t begin, int64_t end, int) {
+      if (small * 0.01f == 0) zeros += end - begin;
+    });
+    EXPECT_EQ(zeros, 100);
+    EXPECT_NE(small * 0.01f, 0) << "the caller's own arithmetic has changed";
+  }
+}
+
 TEST(ThreadPool, RefusesNonsense) {
   EXPECT_THROW(ThreadPool(-1), Error);
   EXPECT_THROW(ThreadPool(100'000), Error);

@@ -8,6 +8,7 @@
 #include <stdexcept>
 
 #include "base/checked.h"
+#include "base/denormals.h"
 #include "engine/engine.h"
 #include "engine/late.h"
 #include "engine/needs.h"
@@ -301,10 +302,12 @@ void Context::State::run_pieces(void* context, int64_t begin, int64_t end, int t
 }
 
 void Context::State::run_stages(std::span<const ThreadPool::Stage> some) {
-  if (options.pool != nullptr)
+  if (options.pool != nullptr) {
     options.pool->run_stages(some);
-  else
+  } else {
+    const DenormalsAreZero denormals_are_zero;  // as in a pool
     for (const ThreadPool::Stage& s : some) s.job(s.context, 0, s.count, 0);
+  }
   if (!failed.load(std::memory_order_relaxed)) return;
   failed.store(false, std::memory_order_relaxed);
   const std::exception_ptr raised = std::exchange(error, nullptr);
