@@ -156,6 +156,7 @@ class Importer {
       const std::vector<int> ready = ready_branches(graph);
       if (ready.empty()) return;
       std::vector<std::string> conditions;
+      conditions.reserve(ready.size());
       for (const int node : ready) conditions.push_back(graph.node(node).input(0));
       std::map<std::string, std::optional<bool>> known;
       if (!find_booleans(conditions, known))

@@ -44,6 +44,7 @@ size_t normal_axis(const InferContext& context, int64_t axis, size_t rank) {
 
 std::vector<size_t> normal_axes(const InferContext& context, const std::vector<int64_t>& axes, size_t rank) {
   std::vector<size_t> result;
+  result.reserve(axes.size());
   for (const int64_t axis : axes) result.push_back(normal_axis(context, axis, rank));
   std::ranges::sort(result);
   if (std::ranges::adjacent_find(result) != result.end()) context.fail_here("an axis is given twice");

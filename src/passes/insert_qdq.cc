@@ -23,7 +23,7 @@ class Inserter {
         given_(given) {}
 
   std::vector<QuantizedLayer> run() {
-    const std::vector<QuantizedLayer> layers = describe();
+    std::vector<QuantizedLayer> layers = describe();
     for (NodeId root : placement_.weighted) quantize_weighted(root);
     for (NodeId gather : placement_.tables) quantize_table(gather);
     for (const auto& [value, group] : placement_.group_of) insert(value, params_.at(value));
@@ -82,7 +82,7 @@ class Inserter {
   }
 
   std::optional<std::vector<float>> integer_bias(NodeId id) const {
-    const auto bias = float_bias(graph_, id);
+    auto bias = float_bias(graph_, id);
     if (!target_.integer_bias || !bias || !params_.count(graph_.node(id).inputs[0])) return {};
     return bias;
   }
@@ -116,7 +116,8 @@ class Inserter {
   // A constant under a DequantizeLinear.
   // `name` is a copy: those of values move while values are added.
   ValueId dequantized(std::string name, Tensor values, const QuantParams& q) {
-    return add_dequantize(graph_, graph_.add_constant(name + "_quantized", std::move(values)), q);
+    name += "_quantized";
+    return add_dequantize(graph_, graph_.add_constant(name, std::move(values)), q);
   }
 
   // value -> Q -> DQ -> everything that read value.

@@ -210,7 +210,7 @@ class Fixer {
 
  private:
   // Another constant instead of what the DequantizeLinear `id` makes, for all or for one reader.
-  void replace(NodeId id, Tensor real, int axis) {
+  void replace(NodeId id, const Tensor& real, int axis) {
     const Node node = graph_.node(id);
     QuantizedWeights q = quantize_weights(real, axis);
     const std::string name = graph_.value(node.inputs[0]).name;
@@ -236,7 +236,7 @@ class Fixer {
                    : x != nullptr && type == DType::kUInt8 && stored_type(graph_, *x) == DType::kInt8;
     if (!wrong_axis && !wrong_type) return;
     if (auto real = dequantized_constant(graph_, *w))
-      replace(graph_.value(layer.inputs[1]).producer, std::move(*real),
+      replace(graph_.value(layer.inputs[1]).producer, *real,
               channels ? static_cast<int>(channel_axis(graph_, layer)) : -1);
   }
 
@@ -255,7 +255,7 @@ class Fixer {
       return;
     }
     const int64_t axis = node.attributes.get_int("axis", 1);
-    replace(id, std::move(*real),
+    replace(id, *real,
             per_channel(graph_, node) ? static_cast<int>(axis < 0 ? axis + real->rank() : axis) : -1);
   }
 

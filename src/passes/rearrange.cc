@@ -107,6 +107,7 @@ bool merge_transposes(Graph& graph) {
     const std::vector<int64_t> first = perm_of(graph, *before), second = perm_of(graph, node);
     if (first.empty() || first.size() != second.size()) continue;
     std::vector<int64_t> both;
+    both.reserve(second.size());
     for (int64_t p : second) both.push_back(first[static_cast<size_t>(p)]);
     const ValueId x = before->inputs[0];
     graph.node(id).attributes.set("perm", both);

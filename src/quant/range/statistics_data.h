@@ -28,6 +28,7 @@ struct SampleExtremes {
   int64_t sample = 0;
   float min = 0;
   float max = 0;
+  // NOLINTNEXTLINE(modernize-use-nullptr): clang-tidy 14 takes it for a comparison with 0
   friend auto operator<=>(const SampleExtremes&, const SampleExtremes&) = default;
 };
 
