@@ -12,17 +12,27 @@ constexpr int64_t kPieceMacs = 3 << 20;       // about 10 us on one core
 constexpr int64_t kMinPieceMacs = 1 << 18;    // a smaller piece is not worth its claim
 constexpr int64_t kWantedPieces = 8;          // so that a few threads share a small layer evenly
 constexpr int64_t kPointerBudget = 64 << 10;  // bytes of tap pointers
-// Weights that stay in the second cache: threads then share a layer by pixels alone, so that each finds in
-// its own cache what it made of the layer before.
-constexpr int64_t kLocalWeights = 96 << 10;
-constexpr int64_t kRowRunChannels = 32;  // beyond it the runs of single taps are long enough
+constexpr int64_t kRowRunChannels = 32;       // beyond it the runs of single taps are long enough
+
+// Bytes that a layer reads and writes beside its weights.
+struct Traffic {
+  int64_t input, output;
+};
+
+// Threads share a layer by pixels alone where its weights are few or hardly more than what it reads and
+// writes: each reads all weights then, but finds in its own cache what it made of the layer before.
+constexpr int64_t kFewWeights = 96 << 10;
+bool shared_by_pixels(const ConvPlan& plan, const Traffic& traffic) {
+  const int64_t weights = plan.packed.flags_offset;
+  return weights <= kFewWeights || weights <= (traffic.input + traffic.output) * 5 / 4;
+}
 
 bool taps_are_adjacent(const ConvCall& call, const PackedConv& packed) {
   const ConvShape& s = call.shape;
   return s.groups == 1 && s.kernel_w > 1 && s.dilation_w == 1 && call.in_pixel_stride == packed.padded_in_c;
 }
 
-void cut(ConvPlan& plan, int threads, int64_t speed, int64_t input_bytes) {
+void cut(ConvPlan& plan, int threads, int64_t speed, const Traffic& traffic) {
   const int64_t macs_per_tile_pixel = plan.packed.k4 * 64 * plan.tile_blocks;
   const int64_t all_tiles = plan.all_tiles;
   const int64_t total = std::max<int64_t>(1, plan.pixels * all_tiles * macs_per_tile_pixel);
@@ -33,7 +43,7 @@ void cut(ConvPlan& plan, int threads, int64_t speed, int64_t input_bytes) {
   // As many tiles of channels as fit beside one full block of pixels, then as many pixels as fill the piece.
   const int64_t base_pixels = std::min(plan.pixels, plan.block_pixels);
   plan.piece_tiles = std::clamp<int64_t>(target / (base_pixels * macs_per_tile_pixel), 1, all_tiles);
-  if (threads > 1 && plan.packed.flags_offset <= kLocalWeights && plan.pixels >= 8 * plan.tile_pixels)
+  if (threads > 1 && shared_by_pixels(plan, traffic) && plan.pixels >= 8 * plan.tile_pixels)
     plan.piece_tiles = all_tiles;
   plan.piece_tiles = ceil_div(all_tiles, ceil_div(all_tiles, plan.piece_tiles));
   int64_t pixels = target / (plan.piece_tiles * macs_per_tile_pixel);
@@ -50,7 +60,7 @@ void cut(ConvPlan& plan, int threads, int64_t speed, int64_t input_bytes) {
     plan.pixel_pieces = ceil_div(plan.pixels, plan.piece_pixels);
   }
   plan.channel_pieces = ceil_div(all_tiles, plan.piece_tiles);
-  plan.channels_outer = plan.packed.flags_offset > input_bytes;
+  plan.channels_outer = plan.packed.flags_offset > traffic.input;
   plan.pieces = plan.pixel_pieces * plan.channel_pieces;
 }
 
@@ -78,7 +88,10 @@ ConvPlan plan_conv(const ConvCall& call, const ConvTiles& tiles) {
   const int64_t block = std::clamp<int64_t>(budget, plan.tile_pixels, tiles.block_pixels);
   plan.block_pixels = block / plan.tile_pixels * plan.tile_pixels;
 
-  cut(plan, call.threads, tiles.speed, s.batch * s.in_h * s.in_w * s.in_c);
+  const int64_t outputs =
+      call.epilogue.residual_scale == nullptr ? 1 : 2;  // a residual is read like an output
+  cut(plan, call.threads, tiles.speed,
+      {s.batch * s.in_h * s.in_w * s.in_c, plan.pixels * s.groups * plan.packed.out_c * outputs});
 
   plan.pointer_bytes = round_up(plan.runs * plan.block_pixels * 8, 64);
   // Row runs that leave the image are assembled in slots; the last one is a row of padding.
