@@ -3,12 +3,11 @@
 // Channel c of a tensor has a range of its own, own_c: mean +- 4 standard deviations of each image's
 // extremes, and all that was observed, within the tensor's range or the one of least squared error where that
 // reaches further: a method that cuts more does so because all channels share a scale. Its scale is
-// own_c^alpha * max^(1 - alpha),
-// with the room divided above and below zero as in own_c. The noise that a tensor brings to the output of a
-// convolution that reads it is
+// own_c^alpha * max^(1 - alpha), with the room divided above and below zero as in own_c. The noise that a
+// tensor brings to the output of a convolution that reads it is
 //
-//   sum_c s_c^2 |W_c|^2 / 12  +  sum_o D_o^2 / 12 * taps * sum_c E[x_c^2] / s_c^2,   D_o = max |W_o,c s_c| /
-//   127
+//   sum_c s_c^2 |W_c|^2 / 12  +  sum_o D_o^2 / 12 * taps * sum_c E[x_c^2] / s_c^2
+//   with D_o = max |W_o,c s_c| / 127
 //
 // (rounded activations, and rounded weights that absorb the scales); a depthwise convolution, whose output
 // channels have scales of their own, brings the first sum alone, and all other readers sum_c s_c^2 / 12.

@@ -118,8 +118,9 @@ void to_bfloat16(const float* from, uint16_t* to, int64_t count) {
 
 Cut choose_cut(const ConvF32Options& o, bool own_pass) {
   const ConvShape& s = o.shape;
+  const int64_t group_in_c = s.in_c / s.groups;
   const double flops = 2.0 * static_cast<double>(s.out_h * s.out_w) * static_cast<double>(s.out_c) *
-                       static_cast<double>(s.in_c / s.groups * s.kernel_h * s.kernel_w);
+                       static_cast<double>(group_in_c * s.kernel_h * s.kernel_w);
   int64_t wanted = 1;
   if (o.threads > 1 && s.batch < 3 * o.threads)
     wanted = ceil_div((flops > kLargeFlops ? 3 : 1) * int64_t{o.threads}, std::max<int64_t>(1, s.batch));

@@ -116,14 +116,6 @@ void variadic(Inputs inputs, Outputs outputs, Op op) {
   });
 }
 
-template <typename T>
-bool not_a_number(T v) {
-  if constexpr (std::is_floating_point_v<T>)
-    return std::isnan(v);
-  else
-    return false;
-}
-
 }  // namespace
 
 void run_add(const Attributes&, Inputs inputs, Outputs outputs) {
@@ -172,11 +164,11 @@ void run_sum(const Attributes&, Inputs inputs, Outputs outputs) {
 }
 
 void run_max(const Attributes&, Inputs inputs, Outputs outputs) {
-  variadic(inputs, outputs, []<typename T>(T a, T b) { return a > b || not_a_number(a) ? a : b; });
+  variadic(inputs, outputs, []<typename T>(T a, T b) { return a > b || is_nan(a) ? a : b; });
 }
 
 void run_min(const Attributes&, Inputs inputs, Outputs outputs) {
-  variadic(inputs, outputs, []<typename T>(T a, T b) { return a < b || not_a_number(a) ? a : b; });
+  variadic(inputs, outputs, []<typename T>(T a, T b) { return a < b || is_nan(a) ? a : b; });
 }
 
 void run_equal(const Attributes&, Inputs inputs, Outputs outputs) {

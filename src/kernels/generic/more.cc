@@ -93,7 +93,7 @@ void run_shrink(const Attributes& attributes, Inputs inputs, Outputs outputs) {
 }
 
 void run_is_nan(const Attributes&, Inputs inputs, Outputs outputs) {
-  map_to_bool(inputs, outputs, [](double x) { return x != x; });
+  map_to_bool(inputs, outputs, [](double x) { return is_nan(x); });
 }
 
 void run_is_inf(const Attributes& attributes, Inputs inputs, Outputs outputs) {

@@ -109,7 +109,7 @@ void max_pool(const Window& window, const Tensor& x, Tensor& y, Tensor* indices,
       T best = lowest;
       int64_t where = inside.empty() ? 0 : inside[0];
       for (int64_t i : inside)
-        if (const T v = source[plane + i]; v > best || v != v) {
+        if (const T v = source[plane + i]; v > best || is_nan(v)) {
           best = v;
           where = i;
         }

@@ -206,13 +206,13 @@ void run_roi_align(const Attributes& attributes, Inputs inputs, Outputs outputs)
                grid_w = static_cast<int64_t>(std::max(samples_w, 0.0f));
     for (int64_t bin = 0; bin < out_h * out_w; ++bin) {
       corners.clear();
+      const int64_t row = bin / out_w, column = bin % out_w;
       for (int64_t i = 0; i < grid_h; ++i)
         for (int64_t j = 0; j < grid_w; ++j)
-          corners.push_back(corner_at(y0 + static_cast<float>(bin / out_w) * bin_h +
-                                          (static_cast<float>(i) + 0.5f) * bin_h / samples_h,
-                                      x0 + static_cast<float>(bin % out_w) * bin_w +
-                                          (static_cast<float>(j) + 0.5f) * bin_w / samples_w,
-                                      height, width));
+          corners.push_back(corner_at(
+              y0 + static_cast<float>(row) * bin_h + (static_cast<float>(i) + 0.5f) * bin_h / samples_h,
+              x0 + static_cast<float>(column) * bin_w + (static_cast<float>(j) + 0.5f) * bin_w / samples_w,
+              height, width));
       for (int64_t c = 0; c < channels; ++c) {
         const float* plane = data<float>(x) + (batch[static_cast<size_t>(r)] * channels + c) * height * width;
         float sum = 0, best = 0;

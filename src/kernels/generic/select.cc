@@ -11,9 +11,7 @@ namespace {
 // A strict order in which NaN is the largest.
 template <typename T>
 bool less(T a, T b) {
-  if constexpr (std::is_floating_point_v<T>)
-    if (a != a || b != b) return a == a;
-  return a < b;
+  return is_nan(a) || is_nan(b) ? !is_nan(a) : a < b;
 }
 
 // Of two equal elements the one with the lower index comes first.

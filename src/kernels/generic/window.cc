@@ -31,7 +31,7 @@ Window read_common(const Attributes& attributes, const Shape& kernel) {
 }
 
 std::string read_auto_pad(const Attributes& attributes) {
-  const std::string mode = attributes.get_string("auto_pad", "NOTSET");
+  std::string mode = attributes.get_string("auto_pad", "NOTSET");
   expect(mode == "NOTSET" || mode == "VALID" || mode == "SAME_UPPER" || mode == "SAME_LOWER",
          "unknown auto_pad");
   return mode;
