@@ -27,9 +27,8 @@ ThreadPool::Needs pieces_of(const std::vector<PixelRange>& ranges, const PixelRa
   return {static_cast<int32_t>(first - ranges.begin()), static_cast<int32_t>(last - ranges.begin())};
 }
 
-// Whether two tensors have the same pixels, one for one.
+// Whether two channels-last tensors have the same pixels, one for one.
 bool same_pixels(const Model& model, std::span<const Shape> shapes, int32_t a, int32_t b) {
-  if (a == b) return true;
   const TensorDef &x = model.tensors[a], &y = model.tensors[b];
   return x.layout == Layout::kNhwc && y.layout == Layout::kNhwc && shapes[a].size() == 4 &&
          shapes[b].size() == 4 && shapes[a][0] == shapes[b][0] && shapes[a][2] == shapes[b][2] &&
@@ -58,7 +57,11 @@ std::vector<ThreadPool::Needs> needs_of(const Model& model, std::span<const Shap
   if (ranges.empty() || written(next).empty()) return {};
   std::vector<ThreadPool::Needs> needs(static_cast<size_t>(next.pieces()));
   if (read.empty()) return needs;
-  if (!std::all_of(read.begin(), read.end(), [&](int32_t t) { return same_pixels(model, shapes, t, made); }))
+  // Pixels of a plain tensor are rows to a product, and to a change of layout what they are on its other
+  // side.
+  const bool rows = def.kind == "gemm" && next_def.kind == "gemm";
+  if (!std::all_of(read.begin(), read.end(),
+                   [&](int32_t t) { return (rows && t == made) || same_pixels(model, shapes, t, made); }))
     return {};
   for (size_t i = 0; i < needs.size(); ++i) {
     for (const int32_t t : read) {

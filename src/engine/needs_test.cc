@@ -96,6 +96,20 @@ TEST(Needs, WholeStepsWhereThePixelsAreNotKnown) {
   EXPECT_TRUE(smaller.needs(step({0}, {1}), step({5}, {2})).empty()) << "pixels of another image";
 }
 
+// To a product a plain tensor's pixels are its rows, to a change of layout the columns of its planes.
+TEST(Needs, WholeStepsWherePixelsOfAPlainTensorDiffer) {
+  Chain c;
+  c.model.tensors[1].layout = Layout::kPlain;
+  const auto needs = [&](const char* kind, const char* next) {
+    StepDef a = step({0}, {1}), b = step({1}, {2});
+    a.kind = kind, b.kind = next;
+    return c.needs(a, b);
+  };
+  EXPECT_TRUE(needs("layout", "gemm").empty());
+  EXPECT_TRUE(needs("gemm", "layout").empty());
+  EXPECT_EQ(needs("gemm", "gemm").size(), 2U);
+}
+
 TEST(Needs, ViewsOfOneTensor) {
   Chain c;
   c.second.input = 5;
