@@ -43,8 +43,8 @@ void infer_mul(InferContext& context) {
              [](const InferContext&, const Dim& a, const Dim& b) -> std::optional<Dim> { return a * b; });
 }
 
-// Integers: truncation, which is floor where nothing is negative. Floats: only what leaves no remainder for
-// certain.
+// Integers: truncation, which is floor where nothing is negative, and 0 for what is less than the divisor
+// below that: exporters write (size - 1) / stride + 1. Floats: only what leaves no remainder for certain.
 std::optional<Dim> divide(const InferContext& context, const Dim& a, const Dim& b) {
   if (b.known() && b.value() == 0) return std::nullopt;
   if (is_float(context.dtype(0))) {
@@ -52,6 +52,7 @@ std::optional<Dim> divide(const InferContext& context, const Dim& a, const Dim& 
     return b.known() && b.value() == 1 ? std::optional<Dim>(a) : std::nullopt;
   }
   if (nonnegative(a) && nonnegative(b)) return floor_div(a, b);
+  if (b.known() && b.value() > 0 && nonnegative(a + Dim(b.value() - 1))) return floor_div(max(a, Dim(0)), b);
   if (a.known() && b.known() && b.value() != -1) return Dim(a.value() / b.value());
   return std::nullopt;
 }

@@ -172,6 +172,27 @@ TEST(Ops, ShapesPassThroughIntegerArithmetic) {
   EXPECT_EQ(to_string(*graph.value(y).shape), "Nx8xH*2x12");
 }
 
+// The way exporters write the size behind a strided convolution, a size that Reshape wants.
+TEST(Ops, ASizeLessOneIsDivided) {
+  Graph graph;
+  const ValueId x = graph.add_input("x", DType::kFloat32, {kN, 3, kH, 1});
+  const ValueId wide = graph.add_constant("w", Tensor::of<float>({4, 3, 1, 1}, std::vector<float>(12, 1)));
+  const ValueId half = graph.add_op("Conv", "", {x, wide}, "half", with({{"strides", Ints{4, 1}}}));
+  const ValueId size =
+      graph.add_op("Shape", "", {x}, "size", with({{"start", int64_t{2}}, {"end", int64_t{3}}}));
+  const ValueId less = graph.add_op("Add", "", {add_ints(graph, "m", {-1}), size}, "less");
+  const ValueId quotient = graph.add_op("Div", "", {less, add_ints(graph, "four", {4})}, "quotient");
+  const ValueId rows = graph.add_op("Add", "", {quotient, add_ints(graph, "one", {1})}, "rows");
+  const ValueId count =
+      graph.add_op("Shape", "", {x}, "count", with({{"start", int64_t{0}}, {"end", int64_t{1}}}));
+  const ValueId wanted = graph.add_op("Concat", "", {count, add_ints(graph, "c", {4}), rows}, "wanted",
+                                      with({{"axis", int64_t{0}}}));
+  const ValueId y = graph.add_op("Reshape", "", {half, wanted}, "y");
+  graph.mark_output(y);
+  infer_shapes(graph);
+  EXPECT_EQ(to_string(*graph.value(y).shape), "Nx4xfloor((H+3)/4)");
+}
+
 // The way exporters write expand(-1, 4): where(shape == -1, shape of the input, shape).
 TEST(Ops, ExpandWithMinusOne) {
   Graph graph;
