@@ -2,6 +2,7 @@
 
 #include "build/lowering.h"
 #include "passes/channels.h"
+#include "passes/pads.h"
 
 namespace octet {
 
@@ -60,7 +61,7 @@ void set_window(LoweringState& l, StepDef& step, const Node& node) {
 
 // A Pad whose fill, where it has one, is the real number 0: one integer of any scale.
 bool pads_with_zero(const LoweringState& l, const Node& node) {
-  if (!node.is("Pad")) return false;
+  if (!node.is("Pad") || node.attributes.get_string("mode", "constant") != "constant") return false;
   if (node.inputs.size() < 3 || node.inputs[2] == kNoId) return true;
   const auto fill = l.constant_floats(node.inputs[2]);
   return fill && fill->dtype() == DType::kFloat32 && fill->count() == 1 && fill->as<float>()[0] == 0;
@@ -123,6 +124,21 @@ void lower_resize(LoweringState& l, NodeId id) {
   step.attributes.set("coordinate_transformation_mode", transform);
   step.attributes.set("nearest_mode", node.attributes.get_string("nearest_mode", "round_prefer_floor"));
   step.attributes.set("scales", scales);
+  l.set_precision(step, "int8");
+  finish(l, id, *m);
+}
+
+void lower_pad(LoweringState& l, NodeId id) {
+  const Node& node = l.graph().node(id);
+  const auto pads = l.rank(node.inputs[0]) == 4 ? pads_of(l.graph(), node) : std::nullopt;
+  const bool images = pads && (*pads)[0] == 0 && (*pads)[1] == 0 && (*pads)[4] == 0 && (*pads)[5] == 0;
+  const std::string mode = node.attributes.get_string("mode", "constant");
+  if (!images || (mode == "constant" && !pads_with_zero(l, node))) return lower_generic(l, id);
+  const auto m = moved_value(l, node, Layout::kNhwc);
+  if (!m) return lower_generic(l, id);
+  StepDef& step = l.add_step("pad", id, {m->from}, {m->to});
+  step.attributes.set("pads", std::vector<int64_t>{(*pads)[2], (*pads)[3], (*pads)[6], (*pads)[7]});
+  step.attributes.set("mode", mode);
   l.set_precision(step, "int8");
   finish(l, id, *m);
 }
@@ -237,9 +253,10 @@ void lower_generic(LoweringState& l, NodeId id) {
       lower_binary(l, id, node.outputs[0]))
     return;
   // Operators that move values work on 8-bit tensors as they are.
-  const bool pads = pads_with_zero(l, node);
-  if (((op->quant == QuantRule::kSameScale && only_moves(node)) || pads) && node.outputs.size() == 1 &&
-      !node.is("Concat")) {
+  const bool pads = pads_with_zero(l, node),
+             copies = node.is("Pad") && node.attributes.get_string("mode", "constant") != "constant";
+  if (((op->quant == QuantRule::kSameScale && only_moves(node)) || pads || copies) &&
+      node.outputs.size() == 1 && !node.is("Concat")) {
     if (const auto m = moved_value(l, node, Layout::kPlain)) {
       std::vector<int32_t> inputs{m->from};
       for (size_t i = 1; i < node.inputs.size(); ++i)

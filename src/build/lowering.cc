@@ -213,6 +213,7 @@ void LoweringState::lower_single(NodeId id) {
       return lower_transpose(*this, id);
     default:
       if (node.is("Split")) return lower_split(*this, id);
+      if (node.is("Pad")) return lower_pad(*this, id);
       if (node.is("Gather")) return lower_gather(*this, id);
       if (node.is("DynamicQuantizeLinear")) return lower_dynamic_quantize(*this, id);
       if (node.is("LayerNormalization") || node.is("RMSNormalization")) return lower_norm(*this, id);

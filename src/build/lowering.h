@@ -233,6 +233,7 @@ void lower_arithmetic(LoweringState& l, const NodeGroup& group);
 void lower_activation(LoweringState& l, NodeId id);
 void lower_pool(LoweringState& l, NodeId id);
 void lower_resize(LoweringState& l, NodeId id);
+void lower_pad(LoweringState& l, NodeId id);
 void lower_depth_to_space(LoweringState& l, NodeId id);
 void lower_concat(LoweringState& l, NodeId id);
 void lower_reshape(LoweringState& l, NodeId id);

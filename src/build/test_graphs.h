@@ -112,6 +112,20 @@ class NetworkMaker {
     return op("Resize", {x.id, kNoId, constant(Tensor::of<float>({4}, {1, 1, f, f}))},
               {x.shape[0], x.shape[1], x.shape[2] * factor, x.shape[3] * factor}, std::move(a));
   }
+  // Around images, or of what is there; in each way that keeps 8-bit values.
+  Val pad(const Val& x) {
+    static constexpr const char* kModes[] = {"constant", "edge", "reflect", "wrap"};
+    Ints pads(8, 0);
+    Shape shape = x.shape;
+    for (size_t d = 2; d < 4; ++d) {
+      pads[d] = random_.range(shape[d] > 3 ? -1 : 0, 3);
+      pads[d + 4] = random_.range(0, 5);
+      shape[d] += pads[d] + pads[d + 4];
+    }
+    Attributes a;
+    a.set("mode", std::string(kModes[random_.range(0, 3)]));
+    return op("Pad", {x.id, constant(ints(pads))}, shape, std::move(a));
+  }
   Val depth_to_space(const Val& x, int64_t block) {
     Attributes a;
     a.set("blocksize", block);
@@ -295,6 +309,7 @@ class NetworkMaker {
       case 5:
         if (x.shape[2] * x.shape[3] > 100) return random_conv(x);
         if (x.shape[1] % 4 == 0 && random_.chance(0.3)) return depth_to_space(x, 2);
+        if (random_.chance(0.3)) return pad(x);
         return random_.chance(0.5) ? transposed_conv(x) : resize(x, random_.chance(0.4), 2);
       case 6: {  // squeeze and excite
         const Val gate = op("Sigmoid", {random_conv_1x1(global_pool(x)).id}, {x.shape[0], x.shape[1], 1, 1});

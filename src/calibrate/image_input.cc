@@ -5,10 +5,10 @@
 #include <set>
 
 #include "base/error.h"
-#include "ops/op_def.h"
 #include "passes/channel_groups.h"
 #include "passes/channels.h"
 #include "passes/layer_weights.h"
+#include "passes/pads.h"
 
 namespace octet {
 namespace {
@@ -67,8 +67,7 @@ bool only_layers(const Graph& graph, const Placement& placement, const Moved& mo
         if (!node.is("Conv") || (bias && !float_bias(graph, reader))) return false;
         continue;
       }
-      const OpDef* op = find_op(node.op, node.domain);
-      if (op == nullptr || op->quant != QuantRule::kSameScale || node.outputs.size() != 1 ||
+      if (!keeps_scale(graph, node) || pads_with_zeros(graph, node) || node.outputs.size() != 1 ||
           !moved.count(node.outputs[0]))
         return false;
     }

@@ -5,8 +5,8 @@
 #include <limits>
 #include <vector>
 
-#include "ops/op_def.h"
 #include "passes/groups.h"
+#include "passes/pads.h"
 
 namespace octet {
 namespace {
@@ -49,9 +49,8 @@ Limits of_function(const ActivationSpec& spec) {
 }
 
 // Averages and moved values stay within what they are made of.
-bool within_inputs(const Node& node) {
-  const OpDef* op = find_op(node.op, node.domain);
-  return (op != nullptr && op->quant == QuantRule::kSameScale) || node.is("AveragePool") ||
+bool within_inputs(const Graph& graph, const Node& node) {
+  return (keeps_scale(graph, node) && !pads_with_zeros(graph, node)) || node.is("AveragePool") ||
          node.is("GlobalAveragePool") || node.is("ReduceMean");
 }
 
@@ -87,7 +86,7 @@ class Walk {
       limits = of_function(*function);
     else if (node.is("Softmax"))
       limits = {0, 1};
-    else if (!within_inputs(node) || limits.low > limits.high)
+    else if (!within_inputs(graph_, node) || limits.low > limits.high)
       limits = {};
     for (const ValueId v : node.outputs) {
       if (v == kNoId) continue;

@@ -2,8 +2,8 @@
 #include <cmath>
 
 #include "calibrate/calibrate.h"
-#include "ops/op_def.h"
 #include "passes/channels.h"
+#include "passes/pads.h"
 #include "passes/quantize.h"
 #include "passes/scale_axis.h"
 
@@ -65,8 +65,7 @@ class Backward {
     const size_t count = channels(node.inputs[input]);
     if (input == 0)
       if (const auto gains = through_layer(node, count)) return *gains;
-    const OpDef* op = find_op(node.op, node.domain);
-    if (op != nullptr && op->quant == QuantRule::kSameScale) return through_move(node, input, count);
+    if (keeps_scale(graph_, node)) return through_move(node, input, count);
     Gains gains = of_output(node, count);
     if (!node.is("Mul") || node.inputs.size() != 2 || !graph_.is_constant(node.inputs[1 - input]))
       return gains;

@@ -7,8 +7,8 @@
 #include <set>
 
 #include "correct/layer_data.h"
-#include "ops/op_def.h"
 #include "passes/layer_weights.h"
+#include "passes/pads.h"
 
 namespace octet {
 namespace {
@@ -21,8 +21,7 @@ class Classes {
       const Node& node = g.node(id);
       if (node.outputs.empty() || node.inputs.empty()) continue;
       const bool converts = node.is("QuantizeLinear") || node.is("DequantizeLinear");
-      const OpDef* op = find_op(node.op, node.domain);
-      if (!converts && (op == nullptr || op->quant != QuantRule::kSameScale)) continue;
+      if (!converts && !keeps_scale(g, node)) continue;
       for (size_t i = 0; i < (converts ? 1 : node.inputs.size()); ++i)
         if (node.inputs[i] != kNoId && !g.is_constant(node.inputs[i])) join(node.inputs[i], node.outputs[0]);
       for (const ValueId y : node.outputs) join(y, node.outputs[0]);

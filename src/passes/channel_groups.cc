@@ -4,9 +4,9 @@
 #include <numeric>
 #include <set>
 
-#include "ops/op_def.h"
 #include "passes/channels.h"
 #include "passes/groups.h"
+#include "passes/pads.h"
 #include "passes/scale_axis.h"
 
 namespace octet {
@@ -101,8 +101,7 @@ class Grouper {
       if (integer || placement_.integer_nodes.count(graph_.value(value).producer)) fits_[group] = false;
       return;
     }
-    const OpDef* op = find_op(node.op, node.domain);
-    if (op != nullptr && op->quant == QuantRule::kSameScale) return add_move(value, group, node);
+    if (keeps_scale(graph_, node)) return add_move(value, group, node);
     // An activation by itself becomes a table of bytes.
     if (activation_of(graph_, node) && !groups_.find(id)) fits_[group] = false;
   }

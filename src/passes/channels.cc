@@ -2,6 +2,8 @@
 
 #include <numeric>
 
+#include "passes/pads.h"
+
 namespace octet {
 namespace {
 
@@ -58,6 +60,10 @@ bool keeps_channels(const Graph& graph, const Node& node) {
   if (node.is("MaxPool") || node.is("GlobalMaxPool") || node.is("Identity")) return true;
   if (node.is("Resize"))
     return graph.value(node.inputs[0]).shape->at(0) == graph.value(node.outputs[0]).shape->at(0);
+  if (node.is("Pad")) {
+    const auto pads = pads_of(graph, node);
+    return pads && (*pads)[0] == 0 && (*pads)[1] == 0 && (*pads)[4] == 0 && (*pads)[5] == 0;
+  }
   if (!node.is("Transpose")) return false;
   const auto perm = node.attributes.get_ints("perm", {3, 2, 1, 0});
   return perm.size() == 4 && perm[1] == 1;

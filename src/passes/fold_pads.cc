@@ -3,38 +3,19 @@
 #include <algorithm>
 
 #include "passes/canonicalize.h"
-#include "passes/match.h"
+#include "passes/pads.h"
 
 namespace octet {
 namespace {
 
 using Ints = std::vector<int64_t>;
 
-// What a Pad adds: begins of all axes, then ends; nullopt where that is not known, not zero, or takes away.
+// The zeros that a Pad adds (pads_of); nullopt where it adds something else, or takes away.
 std::optional<Ints> zeros_added(const Graph& graph, const Node& pad) {
-  const auto& shape = graph.value(pad.inputs[0]).shape;
-  if (!shape || pad.attributes.get_string("mode", "constant") != "constant" ||
-      graph.value(pad.inputs[0]).dtype != DType::kFloat32 || !graph.is_constant(pad.inputs[1]))
-    return {};
-  const auto input = [&](size_t i) { return pad.inputs.size() > i ? pad.inputs[i] : kNoId; };
-  if (input(2) != kNoId && scalar_constant(graph, input(2)) != 0.0f) return {};
-  const auto rank = static_cast<int64_t>(shape->size());
-  Ints axes;
-  for (int64_t d = 0; d < rank; ++d) axes.push_back(d);
-  if (input(3) != kNoId) {
-    if (!graph.is_constant(input(3))) return {};
-    axes = to_int64(*graph.value(input(3)).constant);
-  }
-  const Ints given = to_int64(*graph.value(pad.inputs[1]).constant);
-  if (given.size() != 2 * axes.size()) return {};
-  Ints all(static_cast<size_t>(2 * rank), 0);
-  for (size_t i = 0; i < axes.size(); ++i) {
-    const int64_t d = axes[i] < 0 ? axes[i] + rank : axes[i];
-    if (d < 0 || d >= rank || given[i] < 0 || given[axes.size() + i] < 0) return {};
-    all[static_cast<size_t>(d)] = given[i];
-    all[static_cast<size_t>(d + rank)] = given[axes.size() + i];
-  }
-  return all;
+  if (!pads_with_zeros(graph, pad) || graph.value(pad.inputs[0]).dtype != DType::kFloat32) return {};
+  auto added = pads_of(graph, pad);
+  if (added && std::ranges::any_of(*added, [](int64_t n) { return n < 0; })) return {};
+  return added;
 }
 
 // Whether the node is a convolution with padding that stays smaller than its window.

@@ -5,6 +5,7 @@
 #include "ops/op_def.h"
 #include "passes/attention.h"
 #include "passes/groups.h"
+#include "passes/pads.h"
 #include "passes/quantize.h"
 
 namespace octet {
@@ -101,9 +102,12 @@ class Placer {
     const NodeId producer = graph_.value(v).producer;
     if (producer == kNoId) return false;
     if (const NodeGroup* group = groups_.find(producer)) return quantized_roots_.count(group->root) > 0;
-    const OpDef* op = find_op(graph_.node(producer).op, graph_.node(producer).domain);
-    return op && op->quant == QuantRule::kSameScale && float_value(graph_.node(producer).inputs[0]) &&
+    return moves(graph_.node(producer)) && float_value(graph_.node(producer).inputs[0]) &&
            made_in_8_bits(graph_.node(producer).inputs[0]);
+  }
+
+  bool moves(const Node& node) const {
+    return keeps_scale(graph_, node) && (!node.is("Pad") || target_.quantized_pads || options_.every_target);
   }
 
   void want(ValueId v) {
@@ -158,30 +162,25 @@ class Placer {
       placement_.integer_nodes.insert(id);
       return;
     }
-    const bool out = wanted(node.outputs[0]);
-    switch (op->quant) {
-      case QuantRule::kSameScale: {
-        const bool any = out || (node.is("Split") && std::any_of(node.outputs.begin(), node.outputs.end(),
-                                                                 [&](ValueId v) { return wanted(v); }));
-        if (!any || !selected(node)) return;
-        const bool concat = node.is("Concat");
-        if (concat &&
-            std::any_of(node.inputs.begin(), node.inputs.end(), [&](ValueId v) { return !float_value(v); }))
-          return;
-        for (size_t i = 0; i < (concat ? node.inputs.size() : 1); ++i) want(node.inputs[i]);
-        moving_.push_back(id);
-        placement_.integer_nodes.insert(id);
-        return;
-      }
-      case QuantRule::kAverage:
-        if (selected(node) && rank(node.inputs[0]) == 4 && made_in_8_bits(node.inputs[0])) {
-          want(node.inputs[0]);
-          placement_.integer_nodes.insert(id);
-        }
-        return;
-      default:
-        return;
+    if (moves(node)) return visit_move(id);
+    if (op->quant == QuantRule::kAverage && selected(node) && rank(node.inputs[0]) == 4 &&
+        made_in_8_bits(node.inputs[0])) {
+      want(node.inputs[0]);
+      placement_.integer_nodes.insert(id);
     }
+  }
+
+  void visit_move(NodeId id) {
+    const Node& node = graph_.node(id);
+    const auto wants = [&](ValueId v) { return wanted(v); };
+    const bool any =
+        wanted(node.outputs[0]) || (node.is("Split") && std::ranges::any_of(node.outputs, wants));
+    if (!any || !selected(node)) return;
+    const bool concat = node.is("Concat");
+    if (concat && !std::ranges::all_of(node.inputs, [&](ValueId v) { return float_value(v); })) return;
+    for (size_t i = 0; i < (concat ? node.inputs.size() : 1); ++i) want(node.inputs[i]);
+    moving_.push_back(id);
+    placement_.integer_nodes.insert(id);
   }
 
   // ONNX Runtime's float Softmax takes rows one by one, its 8-bit one a table: of many short rows that is a

@@ -87,6 +87,30 @@ TEST(Place, ConcatPoolAndResizeShareOneScale) {
   EXPECT_EQ(placement.weighted.size(), 3u);
 }
 
+TEST(Place, APadMovesValues) {
+  for (const std::string mode : {"reflect", "edge", "wrap", "zeros", "ones"}) {
+    Net n;
+    Attributes a;
+    a.set("mode", mode == "zeros" || mode == "ones" ? "constant" : mode);
+    const ValueId pads = n.g.add_constant("pads", Tensor::of<int64_t>({8}, {0, 0, 1, 4, 0, 0, 4, 1}));
+    const ValueId fill = n.g.add_constant("fill", Tensor::scalar(mode == "ones" ? 1.0f : 0.0f));
+    const ValueId p = n.op("Pad", {n.conv(n.x, 4, 4, "a"), pads, fill}, "pad", a);
+    const Graph& g = n.finish(n.conv(p, 4, 4, "y"));
+    for (const char* target : {"octet", "onnxruntime", "openvino", "tensorrt"}) {
+      QuantizeOptions options;
+      options.target = &find_target(target);
+      const Placement placement = place(g, options);
+      const bool moves = mode != "ones" && options.target->quantized_pads;
+      EXPECT_EQ(moves, options.target->name == "octet" && mode != "ones");
+      const auto names = placed(g, placement);
+      EXPECT_EQ(std::ranges::count(names, "a"), moves || options.target->quantized_sums) << mode << target;
+      if (moves) {
+        EXPECT_EQ(group(g, placement, "pad"), group(g, placement, "a"));
+      }
+    }
+  }
+}
+
 TEST(Place, AveragePoolHasItsOwnScale) {
   Net n;
   const ValueId p = n.pool("AveragePool", n.conv(n.x, 4, 4, "a"), "pool");

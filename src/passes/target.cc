@@ -8,12 +8,12 @@ namespace octet {
 namespace {
 
 constexpr TargetRules kTargets[] = {
-    {.name = "octet", .integer_bias = true, .channel_scales = true},
+    {.name = "octet", .integer_bias = true, .channel_scales = true, .quantized_pads = true},
     {.name = "tensorrt", .activation = DType::kInt8, .symmetric = true, .tensor_cores = true},
     {.name = "onnxruntime", .integer_bias = true, .quantized_sums = true},
     {.name = "openvino"},
     // What a TensorRT cache gives an engine of ours: its scales, and every layer. Users do not name it.
-    {.name = "octet-symmetric", .activation = DType::kInt8, .symmetric = true},
+    {.name = "octet-symmetric", .activation = DType::kInt8, .symmetric = true, .quantized_pads = true},
 };
 
 constexpr int64_t kSmallest = 16;  // channels, or rows and columns of a factor

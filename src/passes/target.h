@@ -18,6 +18,7 @@ struct TargetRules {
   bool channel_scales = false;  // activations may have a scale per channel without loss of speed
   bool quantized_sums = false;  // a convolution runs in 8 bits only where its own result is 8-bit: before a
                                 // residual is added too, and as an output of the network
+  bool quantized_pads = false;  // Pad runs on bytes
   bool tensor_cores = false;    // layers that tensor cores run no faster in 8 bits stay in float
 };
 

@@ -3,6 +3,7 @@
 
 #include "kernels/generic/makers.h"
 #include "kernels/generic/ops.h"
+#include "kernels/generic/pad_indices.h"
 #include "kernels/generic/parts.h"
 
 namespace octet::kernels::generic {
@@ -235,10 +236,7 @@ void run_where(const Attributes&, Inputs inputs, Outputs outputs) {
   });
 }
 
-namespace {
-
-// Source index of every output index along one axis; -1 where the constant stands.
-std::vector<int64_t> pad_indices(int64_t size, int64_t before, int64_t out, const std::string& mode) {
+std::vector<int64_t> pad_indices(int64_t size, int64_t before, int64_t out, std::string_view mode) {
   std::vector<int64_t> indices(static_cast<size_t>(out));
   for (int64_t i = 0; i < out; ++i) {
     int64_t s = i - before;
@@ -264,6 +262,8 @@ std::vector<int64_t> pad_indices(int64_t size, int64_t before, int64_t out, cons
   }
   return indices;
 }
+
+namespace {
 
 template <typename T>
 struct PadRun {

@@ -56,16 +56,33 @@ struct ResizeBody {
     S::store_bytes_some(out + c, S::max_bytes(v, low), rest);
   }
 
+  // A row of kNearest: sources that lie one behind the other without gaps are copied together.
+  static void nearest_row(const ResizeCall& r, const uint8_t* row, uint8_t* out) {
+    const int32_t* index = r.columns.index0;
+    const bool together = r.in_stride == r.channels && r.out_stride == r.channels;
+    for (int64_t x = 0; x < r.out_w;) {
+      int64_t count = 1;
+      if (together && index[x] >= 0)
+        while (x + count < r.out_w && index[x + count] == index[x] + count) ++count;
+      copy_bytes<S>(index[x] < 0 ? r.fill : row + index[x] * r.in_stride, out, count * r.channels);
+      out += count * r.out_stride;
+      x += count;
+    }
+  }
+
   static void run(const ResizeCall& r, int64_t begin, int64_t end) noexcept {
     const int64_t step = resize_rows_per_piece(r), last = smaller(r.images * r.out_h, end * step);
     for (int64_t i = begin * step; i < last; ++i) {
       const int64_t oy = i % r.out_h;
       const uint8_t* image = r.input + i / r.out_h * r.in_h * r.in_w * r.in_stride;
-      const uint8_t* row0 = image + r.rows.index0[oy] * r.in_w * r.in_stride;
       uint8_t* out = r.output + i * r.out_w * r.out_stride;
+      if (r.rows.index0[oy] < 0) {
+        for (int64_t ox = 0; ox < r.out_w; ++ox, out += r.out_stride) copy_bytes<S>(r.fill, out, r.channels);
+        continue;
+      }
+      const uint8_t* row0 = image + r.rows.index0[oy] * r.in_w * r.in_stride;
       if (r.mode == ResizeMode::kNearest) {
-        for (int64_t ox = 0; ox < r.out_w; ++ox, out += r.out_stride)
-          copy_bytes<S>(row0 + r.columns.index0[ox] * r.in_stride, out, r.channels);
+        nearest_row(r, row0, out);
         continue;
       }
       const uint8_t* row1 = image + r.rows.index1[oy] * r.in_w * r.in_stride;

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 
 #include "kernels/resize/resize.h"
@@ -18,11 +19,12 @@ void run(const ResizeCall& r, int64_t begin, int64_t end) noexcept {
         return r.input + ((image * r.in_h + rows[oy]) * r.in_w + columns[ox]) * r.in_stride;
       };
       uint8_t* out = r.output + (i * r.out_w + ox) * r.out_stride;
-      const uint8_t* p00 = at(r.rows.index0, r.columns.index0);
       if (r.mode == ResizeMode::kNearest) {
-        for (int64_t c = 0; c < r.channels; ++c) out[c] = p00[c];
+        const bool none = r.rows.index0[oy] < 0 || r.columns.index0[ox] < 0;
+        std::copy_n(none ? r.fill : at(r.rows.index0, r.columns.index0), r.channels, out);
         continue;
       }
+      const uint8_t* p00 = at(r.rows.index0, r.columns.index0);
       const uint8_t* p01 = at(r.rows.index0, r.columns.index1);
       const uint8_t* p10 = at(r.rows.index1, r.columns.index0);
       const uint8_t* p11 = at(r.rows.index1, r.columns.index1);

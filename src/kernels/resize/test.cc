@@ -14,10 +14,19 @@ struct Axis {
   ResizeAxis view() const { return {index0.data(), index1.data(), weight.data()}; }
 };
 
-Axis random_axis(Random& random, int64_t in, int64_t out) {
+// `filled`: with positions that have no source. Half of the axes have sources that follow each other.
+Axis random_axis(Random& random, int64_t in, int64_t out, bool filled) {
   Axis axis;
+  const bool shifted = random.chance(0.5);
+  const int64_t shift = random.range(-3, 3);
   for (int64_t i = 0; i < out; ++i) {
-    axis.index0.push_back(static_cast<int32_t>(random.range(0, in - 1)));
+    const int64_t next = i + shift;
+    if (filled && (shifted ? next < 0 || next >= in : random.chance(0.2))) {
+      axis.index0.push_back(-1);
+    } else {
+      axis.index0.push_back(
+          static_cast<int32_t>(shifted ? std::clamp<int64_t>(next, 0, in - 1) : random.range(0, in - 1)));
+    }
     axis.index1.push_back(static_cast<int32_t>(
         random.chance(0.8) ? std::min<int64_t>(in - 1, axis.index0.back() + 1) : random.range(0, in - 1)));
     axis.weight.push_back(random.chance(0.5) ? static_cast<float>(random.range(0, 4)) / 4
@@ -37,7 +46,11 @@ void check(Random& random, int64_t number) {
   r.out_w = random.range(1, 20);
   r.in_stride = r.channels + random.range(0, 1) * random.range(0, 40);
   r.out_stride = r.channels + random.range(0, 1) * random.range(0, 40);
-  const Axis rows = random_axis(random, r.in_h, r.out_h), columns = random_axis(random, r.in_w, r.out_w);
+  const bool filled = r.mode == ResizeMode::kNearest && random.chance(0.5);
+  const Axis rows = random_axis(random, r.in_h, r.out_h, filled),
+             columns = random_axis(random, r.in_w, r.out_w, filled);
+  const auto fill = random.bytes(r.channels + 64);
+  r.fill = fill.data();
   r.rows = rows.view();
   r.columns = columns.view();
   const auto input = random.bytes(r.images * r.in_h * r.in_w * r.in_stride + 64);
