@@ -262,7 +262,7 @@ TEST(Build, HeadsOfDetectorsAreWrittenInPlace) {
 
 // A scale per channel costs no step: weights absorb it, exactly.
 TEST(Build, ScalesPerChannelNeedNoMoreSteps) {
-  Random random(9);
+  Random random(10);
   NetworkMaker m(random);
   const auto x = m.input({1, 3, 12, 12});
   const auto a = m.activation(m.conv(x, {.out_c = 16}));
@@ -273,7 +273,7 @@ TEST(Build, ScalesPerChannelNeedNoMoreSteps) {
   // These keep one scale.
   const auto e =
       m.pool("AveragePool", m.pool("MaxPool", m.op("Add", {a.id, d.id}, a.shape), 2, 2, 0), 2, 2, 0);
-  const auto y = m.conv(m.op("Mul", {e.id, e.id}, e.shape), {.out_c = 4});
+  const auto y = m.conv(m.op("Mul", {e.id, e.id}, e.shape), {.out_c = 16});
   m.graph.mark_output(y.id);
   infer_shapes(m.graph);
   const Tensor input = input_for(m.graph, random);

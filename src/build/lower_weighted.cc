@@ -2,10 +2,9 @@
 #include <cmath>
 
 #include "base/checked.h"
+#include "build/conv_forms.h"
 #include "build/lowering.h"
 #include "build/stored_weights.h"
-#include "kernels/conv/conv.h"
-#include "kernels/depthwise/depthwise.h"
 #include "passes/layer_weights.h"
 
 namespace octet {
@@ -205,12 +204,12 @@ void finish_in_float(LoweringState& l, const NodeGroup& group, int32_t from) {
 
 class IntegerLowering {
  public:
-  IntegerLowering(LoweringState& l, const NodeGroup& group, const Weighted& w, QuantizedValue x,
+  IntegerLowering(LoweringState& l, const NodeGroup& group, Weighted w, QuantizedValue x,
                   const std::optional<LoweringState::Dynamic>& dynamic, IntegerWeights weights,
                   std::vector<float> bias)
       : l_(l),
         group_(group),
-        w_(w),
+        w_(std::move(w)),
         x_(std::move(x)),
         dynamic_(dynamic),
         weights_(std::move(weights)),
@@ -224,7 +223,7 @@ class IntegerLowering {
     const bool fuse_residual = group_.residual != kNoId && residual && out && !clips;
     if (group_.residual != kNoId && !fuse_residual) out.reset();
     const Layout layout = w_.gemm ? Layout::kPlain : Layout::kNhwc;
-    const int32_t x = weights_.input_twice ? l_.twice(x_, layout) : l_.tensor(x_.stored, layout);
+    const int32_t x = input(layout);
     const int32_t r = fuse_residual ? l_.tensor(residual->stored, layout) : -1;
     const bool split = (group_.residual != kNoId && !fuse_residual) || (!group_.caps.empty() && !out);
     int32_t y;
@@ -237,12 +236,43 @@ class IntegerLowering {
       y = l_.make_planes(group_.output);
     else
       y = l_.make(group_.output, DType::kFloat32, layout);
+    choose_form(y, r);
     emit(x, y, out ? &out->value.params : nullptr, r, fuse_residual ? &residual->params : nullptr);
     if (out) l_.mark_done(out->node);
     if (split) finish_in_float(l_, group_, y);
   }
 
  private:
+  // Several outputs per channel of a depthwise convolution are one of a channel each.
+  int32_t input(Layout layout) {
+    if (weights_.input_twice) return l_.twice(x_, layout);
+    const Shape& shape = weights_.values.shape();
+    if (w_.gemm || dynamic_ || w_.groups == 1 || shape[1] != 1 || shape[0] == w_.groups)
+      return l_.tensor(x_.stored, layout);
+    const int64_t times = shape[0] / w_.groups;
+    w_.groups = shape[0];
+    return l_.repeated(x_, times);
+  }
+
+  // Neighbouring pixels together, or parts of the channels by themselves, where that is less work.
+  void choose_form(int32_t y, int32_t residual) {
+    const engine::TensorDef& def = l_.model().tensors[y];
+    if (w_.gemm || w_.groups != 1 || def.layout != Layout::kNhwc || !group_.caps.empty()) return;
+    const Margins most{w_.pads[0] / w_.dilations[0], w_.pads[1] / w_.dilations[1],
+                       w_.pads[2] / w_.dilations[0], w_.pads[3] / w_.dilations[1]};
+    form_.parts = parts_without_zeros(weights_.values, most);
+    const ConvPart& first = form_.parts[0];
+    if (form_.parts.size() > 1 || first.height < w_.kernel[0] || first.width < w_.kernel[1]) return;
+    form_.parts.clear();
+    // Pixels follow each other without gaps.
+    const int64_t channels = weights_.values.shape()[0];
+    const Dim& width = def.shape[3];
+    if (def.dtype != DType::kFloat32 || residual >= 0 || w_.dilations[1] != 1 || !width.known() ||
+        def.parent >= 0)
+      return;
+    form_.pixels = pixels_together(channels, w_.kernel[1], w_.strides[1], width.value());
+  }
+
   void emit(int32_t x, int32_t y, const QuantParams* out, int32_t residual,
             const QuantParams* residual_params) {
     const int64_t channels = weights_.values.shape()[0];
@@ -278,10 +308,14 @@ class IntegerLowering {
       out_zero[c] = static_cast<float>(zero);
       residual_scale[c] = static_cast<float>(residual_factor);
     }
+    for (int64_t i = channels; i < channels * form_.pixels; ++i) {
+      scale.push_back(scale[i - channels]);
+      bias.push_back(bias[i - channels]);
+    }
     const std::string name = w_.node->name;
     std::vector<int32_t> inputs{
         x,
-        l_.constant(name + "/weights", packed()),
+        l_.constant(name + "/weights", packed_weights(weights_.values, w_.groups, w_.strides[1], form_)),
         l_.constant(name + "/scale", scale),
         l_.constant(name + "/bias", bias),
         late ? l_.constant(name + "/out_scale", out_scale) : -1,
@@ -295,6 +329,13 @@ class IntegerLowering {
     }
     StepDef& step = l_.add_step(w_.gemm ? "gemm" : "conv", group_.root, inputs, {y});
     set_geometry(step, w_);
+    if (form_.pixels > 1) step.attributes.set("pixels", form_.pixels);
+    if (!form_.parts.empty()) {
+      std::vector<int64_t> numbers;
+      for (const ConvPart& p : form_.parts)
+        numbers.insert(numbers.end(), {p.channels, p.top, p.left, p.height, p.width});
+      step.attributes.set("parts", numbers);
+    }
     set_function(step, function);
     if (out) {
       step.attributes.set("low", range.low);
@@ -315,31 +356,14 @@ class IntegerLowering {
            w_.pads == std::vector<int64_t>(4, 0);
   }
 
-  kernels::ConvShape shape() const {
-    kernels::ConvShape s;
-    const Shape& d = weights_.values.shape();
-    s.out_c = d[0];
-    s.in_c = d[1] * w_.groups;
-    s.groups = w_.groups;
-    s.kernel_h = w_.kernel[0];
-    s.kernel_w = w_.kernel[1];
-    return s;
-  }
-
-  Tensor packed() const {
-    Tensor out(DType::kUInt8, {kernels::packed_conv_bytes(shape())});
-    kernels::pack_conv_weights(shape(), weights_.values.as<int8_t>().data(),
-                               static_cast<std::byte*>(out.raw()));
-    return out;
-  }
-
   LoweringState& l_;
   const NodeGroup& group_;
-  const Weighted& w_;
+  Weighted w_;
   QuantizedValue x_;
   std::optional<LoweringState::Dynamic> dynamic_;
   IntegerWeights weights_;
   std::vector<float> bias_;
+  ConvForm form_;
 };
 
 void lower_in_float(LoweringState& l, const NodeGroup& group, const Weighted& w, const Tensor& weights,

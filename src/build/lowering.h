@@ -103,6 +103,8 @@ class LoweringState {
   void bind(ValueId value, int32_t tensor);
   // The value's channels (of a plain tensor: entries of the last axis), and once more behind them.
   int32_t twice(const QuantizedValue& value, Layout layout);
+  // Channels-last, each channel `times` times.
+  int32_t repeated(const QuantizedValue& value, int64_t times);
   int32_t constant(const std::string& name, Tensor data);
   int32_t constant(const std::string& name, const std::vector<float>& values);
 
@@ -194,6 +196,7 @@ class LoweringState {
   bool quantized_model_ = false;
   std::map<std::pair<ValueId, Layout>, int32_t> tensors_;
   std::map<std::pair<ValueId, Layout>, int32_t> twice_;
+  std::map<std::pair<ValueId, int64_t>, int32_t> repeated_;
   std::map<ValueId, int32_t> declared_;  // s8 forms of values whose tensors_ are u8
   struct Place {
     ValueId whole;

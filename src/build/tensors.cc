@@ -109,6 +109,28 @@ int32_t LoweringState::twice(const QuantizedValue& value, Layout layout) {
   return twice_[{value.stored, layout}] = to;
 }
 
+int32_t LoweringState::repeated(const QuantizedValue& value, int64_t times) {
+  const auto [found, fresh] = repeated_.try_emplace({value.stored, times}, -1);
+  if (!fresh) return found->second;
+  const int32_t from = tensor(value.stored, Layout::kNhwc);
+  Dims shape = dims(value.stored);
+  shape.at(1) = shape[1] * Dim(times);
+  QuantParams params = value.params;
+  if (params.per_channel()) {
+    params.scale.clear();
+    params.zero_point.clear();
+    for (size_t c = 0; c < value.params.scale.size(); ++c) {
+      params.scale.insert(params.scale.end(), times, value.params.scale[c]);
+      params.zero_point.insert(params.zero_point.end(), times, value.params.zero_point[c]);
+    }
+  }
+  const NodeId reader = graph_.consumers(value.stored).at(0);
+  const int32_t to = make_temporary(graph_.value(value.stored).name + "_repeated", DType::kUInt8,
+                                    Layout::kNhwc, shape, params);
+  set_precision(add_step("repeat_channels", reader, {from}, {to}), "int8");
+  return found->second = to;
+}
+
 int32_t LoweringState::constant(const std::string& name, Tensor data) {
   TensorDef def;
   def.name = name;

@@ -135,8 +135,12 @@ class NetworkMaker {
               std::move(a));
   }
   Val transposed_conv(const Val& x) {
-    const int64_t kernel = random_.range(2, 4), pad = random_.range(0, kernel / 2);
-    const int64_t group = x.shape[1] % 2 == 0 && random_.chance(0.3) ? 2 : 1, of_group = random_.range(1, 12);
+    const int64_t kernel = random_.range(2, 4);
+    const int64_t group = x.shape[1] % 2 == 0 && random_.chance(0.3) ? 2 : 1;
+    return transposed_conv(x, kernel, random_.range(1, 12), group);
+  }
+  Val transposed_conv(const Val& x, int64_t kernel, int64_t of_group, int64_t group = 1) {
+    const int64_t pad = random_.range(0, kernel / 2);
     const float scale = 1.5f / std::sqrt(static_cast<float>(x.shape[1] / group * kernel));
     Attributes a;
     a.set("kernel_shape", Ints{kernel, kernel});
@@ -269,6 +273,7 @@ class NetworkMaker {
     o.bias = random_.chance(0.7);
     if (random_.chance(0.35)) {
       o.group = o.out_c = x.shape[1];
+      if (random_.chance(0.2)) o.out_c *= random_.range(2, 3);
     } else if (x.shape[1] % 2 == 0 && random_.chance(0.15)) {
       o.group = 2;
       o.out_c = 2 * random_.range(1, 12);

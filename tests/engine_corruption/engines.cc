@@ -192,7 +192,8 @@ Model small_int8_engine() {
   const Val gate =
       m.op("Sigmoid", {m.conv(m.global_pool(h), {.out_c = 6, .kernel_h = 1, .kernel_w = 1, .pad = 0}).id},
            {1, 6, 1, 1});
-  const Val i = m.conv(m.pad(m.op("Mul", {h.id, gate.id}, h.shape)), {.out_c = 7});
+  const Val i =
+      m.conv(m.conv(m.pad(m.op("Mul", {h.id, gate.id}, h.shape)), {.out_c = 12, .group = 6}), {.out_c = 7});
   const Val j =
       m.conv(m.pool("AveragePool", i, 2, 2, 0), {.out_c = 9, .kernel_h = 1, .kernel_w = 1, .pad = 0});
   const Val k = m.op("Tanh", {j.id}, j.shape);

@@ -1,6 +1,7 @@
 #include "kernels/conv/conv.h"
 
 #include <algorithm>
+#include <array>
 
 #include "base/checked.h"
 #include "engine/steps/convolution.h"
@@ -37,10 +38,21 @@ struct Planes {
   int64_t stride = 0;              // elements between planes
 };
 
+// Which of the step's output channels, and where their packed weights stand.
+struct Channels {
+  int64_t first, all;
+  int64_t weights_at, all_weights;  // bytes
+};
+
+Channels all_channels(const ConvShape& shape) {
+  return {0, shape.out_c, 0, kernels::packed_conv_bytes(shape)};
+}
+
 class ConvStep : public Step {
  public:
+  // `shape` is that of the `channels`.
   ConvStep(const StepSetup& setup, const ConvShape& shape, int64_t in_stride, int64_t residual_stride,
-           int64_t out_stride, const Planes& planes = {})
+           int64_t out_stride, const Channels& channels, const Planes& planes = {})
       : kernel_(kernels::choose_conv(shape, setup.isa())),
         planes_(planes),
         transpose_(kernels::choose_convert(setup.isa())) {
@@ -51,7 +63,8 @@ class ConvStep : public Step {
     call_.float_output = float_output;
     call_.tile_blocks = static_cast<int>(setup.int_value("tile_blocks", 0, 0, kernels::kMostTileBlocks));
     call_.threads = setup.threads();
-    call_.weights = setup.bytes(kWeights, kernels::packed_conv_bytes(shape)).data();
+    call_.weights = setup.bytes(kWeights, channels.all_weights).data() + channels.weights_at;
+    first_channel_ = channels.first;
     x_ = setup.input(kX).index;
     y_ = setup.output().index;
 
@@ -70,9 +83,9 @@ class ConvStep : public Step {
     call_.acc_init = acc_init_.data();
 
     epilogue_.read_attributes(setup, float_output);
-    epilogue_.read_scale(setup, kScale, shape.out_c);
-    epilogue_.read_bias(setup, kBias, shape.out_c);
-    epilogue_.read_out(setup, kOutScale, kOutZero, shape.out_c);
+    epilogue_.read_scale(setup, kScale, channels.all);
+    epilogue_.read_bias(setup, kBias, channels.all);
+    epilogue_.read_out(setup, kOutScale, kOutZero, channels.all);
     const bool late = epilogue_.epilogue.function != kernels::Function::kNone && !float_output;
     setup.expect(!late || epilogue_.epilogue.out_scale != nullptr,
                  "a function before an 8-bit output needs out_scale and out_zero");
@@ -83,10 +96,11 @@ class ConvStep : public Step {
       setup.expect(residual.def->layout == setup.output().def->layout,
                    "the residual has another layout than the output");
       setup.expect_same_shape(residual, setup.output());
-      epilogue_.read_residual_scale(setup, kResidualScale, shape.out_c);
+      epilogue_.read_residual_scale(setup, kResidualScale, channels.all);
       residual_ = residual.index;
       call_.residual_pixel_stride = residual_stride;
     }
+    if (channels.all != shape.out_c) epilogue_.keep(channels.first, shape.out_c);
     call_.epilogue = epilogue_.epilogue;
   }
 
@@ -102,7 +116,8 @@ class ConvStep : public Step {
 
   std::optional<PixelRange> writes(int64_t piece) const override {
     if (planes_.images > 0) return std::nullopt;
-    return kernel_.pixels(call_, piece);
+    const PixelRange made = kernel_.pixels(call_, piece);
+    return PixelRange{made.first * pixels_, made.last * pixels_};
   }
   std::optional<PixelRange> reads(int32_t tensor, int64_t piece) const override {
     if (planes_.images > 0 || (tensor != x_ && tensor != residual_)) return std::nullopt;
@@ -114,12 +129,15 @@ class ConvStep : public Step {
   void run(Memory memory, int64_t begin, int64_t end, int /*thread*/, std::byte* scratch) override {
     ConvCall call = call_;
     call.input = reinterpret_cast<const uint8_t*>(memory[x_]);
-    call.output = memory[y_];
-    if (residual_ >= 0) call.residual = reinterpret_cast<const uint8_t*>(memory[residual_]);
+    call.output = memory[y_] + first_channel_ * (call.float_output ? 4 : 1);
+    if (residual_ >= 0) call.residual = reinterpret_cast<const uint8_t*>(memory[residual_]) + first_channel_;
     if (dynamic_) take_zero_and_scale(memory, call, scratch + kernel_scratch() + tile_bytes());
     if (planes_.images == 0) return kernel_.run(call, begin, end, scratch);
     for (int64_t i = begin; i < end; ++i) run_planes(call, i, memory[y_], scratch);
   }
+
+  // Each of the kernel's output pixels is that many of the tensor's.
+  void set_pixels(int64_t pixels) { pixels_ = pixels; }
 
  private:
   // What the kernel needs for a whole piece, or for the last and shorter one.
@@ -200,6 +218,7 @@ class ConvStep : public Step {
   EpilogueData epilogue_;
   std::vector<int32_t> acc_init_;
   std::vector<uint8_t> pad_pixel_;
+  int64_t first_channel_ = 0, pixels_ = 1;
   bool dynamic_ = false;  // scale and zero-point of the input are tensors
   int32_t x_ = -1, y_ = -1, residual_ = -1, x_scale_ = -1, x_zero_ = -1;
 };
@@ -231,8 +250,82 @@ std::unique_ptr<Step> prepare_planes(const StepSetup& setup, ConvShape s) {
   planes.piece = std::min(planes.piece, planes.pixels);
   s.batch = s.in_h = s.out_h = 1;
   s.in_w = s.out_w = planes.piece;
-  return std::make_unique<ConvStep>(setup, s, x.pixel_stride, 0, s.out_c, planes);
+  return std::make_unique<ConvStep>(setup, s, x.pixel_stride, 0, s.out_c, all_channels(s), planes);
 }
+
+// Neighbouring pixels of a row are the channels of one: their window is wider, and moves on by all of them.
+std::unique_ptr<Step> prepare_pixels(const StepSetup& setup, ConvShape s, int64_t pixels) {
+  const Operand &x = setup.input(kX), &y = setup.output();
+  setup.expect(s.out_w % pixels == 0 && s.groups == 1 && s.dilation_w == 1 && y.pixel_stride == s.out_c &&
+                   !setup.has_input(kResidual),
+               "its pixels cannot be made together");
+  s.out_w /= pixels;
+  s.out_c = checked_mul(s.out_c, pixels);
+  s.kernel_w += (pixels - 1) * s.stride_w;
+  s.stride_w *= pixels;
+  auto step = std::make_unique<ConvStep>(setup, s, x.pixel_stride, 0, s.out_c, all_channels(s));
+  step->set_pixels(pixels);
+  return step;
+}
+
+// Convolutions with smaller windows of the same input, one behind the other among the output's channels.
+class PartsStep : public Step {
+ public:
+  PartsStep(const StepSetup& setup, const ConvShape& whole) {
+    constexpr size_t kNumbers = 5;  // channels, top, left, height, width
+    const auto numbers = setup.attributes().get_ints("parts");
+    setup.expect(!numbers.empty() && numbers.size() % kNumbers == 0 && whole.groups == 1,
+                 "'parts' are not five numbers each");
+    std::vector<ConvShape> shapes;
+    Channels channels{0, 0, 0, 0};
+    for (size_t i = 0; i < numbers.size(); i += kNumbers) {
+      const auto [count, top, left, height, width] =
+          std::array{numbers[i], numbers[i + 1], numbers[i + 2], numbers[i + 3], numbers[i + 4]};
+      setup.expect(count > 0 && count <= whole.out_c && top >= 0 && left >= 0 && height > 0 && width > 0 &&
+                       top <= whole.kernel_h && height <= whole.kernel_h - top && left <= whole.kernel_w &&
+                       width <= whole.kernel_w - left && top * whole.dilation_h <= whole.pad_top &&
+                       left * whole.dilation_w <= whole.pad_left,
+                   "a part is not inside of the window");
+      ConvShape s = whole;
+      s.out_c = count;
+      s.kernel_h = height;
+      s.kernel_w = width;
+      s.pad_top -= top * whole.dilation_h;
+      s.pad_left -= left * whole.dilation_w;
+      channels.all = checked_add(channels.all, count);
+      channels.all_weights = checked_add(channels.all_weights, kernels::packed_conv_bytes(s));
+      shapes.push_back(s);
+    }
+    setup.expect(channels.all == whole.out_c, "the parts have other channels than the output");
+    for (const ConvShape& s : shapes) {
+      parts_.push_back(std::make_unique<ConvStep>(setup, s, setup.input(kX).pixel_stride,
+                                                  stride_of_residual(setup), setup.output().pixel_stride,
+                                                  channels));
+      channels.first += s.out_c;
+      channels.weights_at += kernels::packed_conv_bytes(s);
+      first_piece_.push_back(pieces_);
+      pieces_ += parts_.back()->pieces();
+      scratch_ = std::max(scratch_, parts_.back()->scratch_bytes());
+    }
+  }
+
+  int64_t pieces() const override { return pieces_; }
+  int64_t scratch_bytes() const override { return scratch_; }
+  std::string kernel() const override { return parts_[0]->kernel(); }
+
+  void run(Memory memory, int64_t begin, int64_t end, int thread, std::byte* scratch) override {
+    for (size_t i = 0; i < parts_.size(); ++i) {
+      const int64_t first = std::max<int64_t>(begin - first_piece_[i], 0),
+                    last = std::min(end - first_piece_[i], parts_[i]->pieces());
+      if (first < last) parts_[i]->run(memory, first, last, thread, scratch);
+    }
+  }
+
+ private:
+  std::vector<std::unique_ptr<ConvStep>> parts_;
+  std::vector<int64_t> first_piece_;
+  int64_t pieces_ = 0, scratch_ = 0;
+};
 
 }  // namespace
 
@@ -244,7 +337,11 @@ std::unique_ptr<Step> prepare_conv(const StepSetup& setup) {
   setup.expect(y.shape.size() == 4, "the output is no image");
   const ConvShape s = read_convolution(setup);
   if (!y.nhwc()) return prepare_planes(setup, s);
-  return std::make_unique<ConvStep>(setup, s, x.pixel_stride, stride_of_residual(setup), y.pixel_stride);
+  if (setup.attributes().has("parts")) return std::make_unique<PartsStep>(setup, s);
+  if (const int64_t pixels = setup.int_value("pixels", 1, 1, 64); pixels > 1)
+    return prepare_pixels(setup, s, pixels);
+  return std::make_unique<ConvStep>(setup, s, x.pixel_stride, stride_of_residual(setup), y.pixel_stride,
+                                    all_channels(s));
 }
 
 std::unique_ptr<Step> prepare_gemm(const StepSetup& setup) {
@@ -260,7 +357,7 @@ std::unique_ptr<Step> prepare_gemm(const StepSetup& setup) {
   setup.expect(x.count() > 0 && y.count() > 0, "a matrix is empty");
   s.in_w = s.out_w = x.count() / s.in_c;
   setup.expect(s.in_w == y.count() / s.out_c, "input and output differ in rows");
-  return std::make_unique<ConvStep>(setup, s, s.in_c, s.out_c, s.out_c);
+  return std::make_unique<ConvStep>(setup, s, s.in_c, s.out_c, s.out_c, all_channels(s));
 }
 
 }  // namespace octet::engine

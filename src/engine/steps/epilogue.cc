@@ -1,5 +1,8 @@
 #include "engine/steps/epilogue.h"
 
+#include "base/checked.h"
+#include "kernels/conv/conv.h"
+
 namespace octet::engine {
 
 kernels::Function function_of(const StepSetup& setup) {
@@ -39,6 +42,20 @@ void EpilogueData::read_out(const StepSetup& setup, size_t scale_input, size_t z
 void EpilogueData::read_residual_scale(const StepSetup& setup, size_t input, int64_t channels) {
   residual_scale_ = setup.channel_floats(input, channels);
   epilogue.residual_scale = residual_scale_.data();
+}
+
+void EpilogueData::keep(int64_t first, int64_t count) {
+  const auto cut = [&](std::vector<float>& values, const float*& pointer) {
+    if (pointer == nullptr) return;
+    values.erase(values.begin(), values.begin() + first);
+    values.resize(static_cast<size_t>(round_up(count, kernels::kChannelPad)));
+    pointer = values.data();
+  };
+  cut(scale_, epilogue.scale);
+  cut(bias_, epilogue.bias);
+  cut(out_scale_, epilogue.out_scale);
+  cut(out_zero_, epilogue.out_zero);
+  cut(residual_scale_, epilogue.residual_scale);
 }
 
 }  // namespace octet::engine

@@ -23,6 +23,9 @@ class EpilogueData {
   void read_out(const StepSetup& setup, size_t scale_input, size_t zero_input, int64_t channels);
   void read_residual_scale(const StepSetup& setup, size_t input, int64_t channels);
 
+  // Keeps only these channels of what was read.
+  void keep(int64_t first, int64_t count);
+
   kernels::Epilogue epilogue;
 
  private:

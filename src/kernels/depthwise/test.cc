@@ -14,6 +14,7 @@
 #include "base/checked.h"
 #include "base/cpu.h"
 #include "kernels/depthwise/depthwise.h"
+#include "kernels/depthwise/repeat.h"
 #include "kernels/simd/test_tools.h"
 
 namespace octet::kernels {
@@ -259,6 +260,26 @@ TEST(Depthwise, PackingPutsFourKernelRowsTogether) {
     for (int x = 0; x < 2; ++x)
       for (int y = 0; y < 8; ++y)
         EXPECT_EQ(at(c, x, y), c < 18 && y < 5 ? weights[static_cast<size_t>((c * 5 + y) * 2 + x)] : 0);
+}
+
+TEST(Depthwise, ChannelsAreRepeated) {
+  for (int64_t times = 1; times <= 4; ++times)
+    for (int64_t channels = 1; channels < 70; ++channels) {
+      RepeatCall call{3, channels, times};
+      call.in_stride = channels + 1;
+      call.out_stride = channels * times + 2;
+      std::vector<uint8_t> input(static_cast<size_t>(call.pixels * call.in_stride + 64)),
+          output(static_cast<size_t>(call.pixels * call.out_stride), 255);
+      for (size_t i = 0; i < input.size(); ++i) input[i] = static_cast<uint8_t>(i % 251);
+      call.input = input.data();
+      call.output = output.data();
+      repeat_channels(call);
+      for (int64_t p = 0; p < call.pixels; ++p)
+        for (int64_t i = 0; i < call.out_stride; ++i)
+          ASSERT_EQ(output[static_cast<size_t>(p * call.out_stride + i)],
+                    i < channels * times ? input[static_cast<size_t>(p * call.in_stride + i / times)] : 255)
+              << channels << " channels " << times << " times, pixel " << p << " byte " << i;
+    }
 }
 
 TEST(Depthwise, SmallLayersGiveSeveralPieces) {
