@@ -177,7 +177,12 @@ void lower_concat(LoweringState& l, NodeId id) {
       axis == 1 && l.rank(y) == 4 &&
       std::all_of(node.inputs.begin(), node.inputs.end(), [&](ValueId v) { return l.dims(v)[1].known(); });
   const bool floats = !all_quantized && g.value(y).dtype == DType::kFloat32 && !out;
-  if (channels && (all_quantized || floats)) {
+  // Planes that plain steps made are joined as such: then one step changes the layout.
+  const bool planes =
+      all_quantized && !out->value.params.per_channel() && std::ranges::all_of(in, [&](const auto& q) {
+        return q->params == out->value.params && l.is_plain(q->stored);
+      });
+  if (channels && !planes && (all_quantized || floats)) {
     const ValueId whole_value = all_quantized ? out->value.stored : y;
     const DType dtype = all_quantized ? DType::kUInt8 : DType::kFloat32;
     const QuantParams params = all_quantized ? out->value.params : QuantParams{dtype, -1, {}, {}};

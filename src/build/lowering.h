@@ -76,6 +76,10 @@ class LoweringState {
   // The engine tensor that holds `value` in `layout`; adds a step that converts when only another form
   // exists.
   int32_t tensor(ValueId value, Layout layout);
+  // Whether it was made as a plain tensor, and has no other form yet.
+  bool is_plain(ValueId value) const {
+    return tensors_.count({value, Layout::kPlain}) > 0 && tensors_.count({value, Layout::kNhwc}) == 0;
+  }
   // In whichever layout it exists (plain if in none).
   int32_t tensor_any(ValueId value);
   // Plain and of the type that the graph says: the engine keeps signed 8-bit values as unsigned ones.

@@ -106,6 +106,23 @@ class Placer {
            made_in_8_bits(graph_.node(producer).inputs[0]);
   }
 
+  // The same, or whether it may be: sums and functions of such values are 8-bit where that is wanted.
+  bool may_be_made_in_8_bits(ValueId v) {
+    if (made_in_8_bits(v)) return true;
+    const NodeId producer = graph_.value(v).producer;
+    if (producer == kNoId) return true;
+    if (const auto known = from_8_bits_.find(v); known != from_8_bits_.end()) return known->second;
+    const Node& node = graph_.node(producer);
+    const OpDef* op = find_op(node.op, node.domain);
+    const bool passes =
+        op != nullptr && (op->quant == QuantRule::kArithmetic || op->quant == QuantRule::kActivation ||
+                          op->quant == QuantRule::kAverage || moves(node));
+    const bool made = passes && std::ranges::any_of(node.inputs, [&](ValueId x) {
+                        return float_value(x) && may_be_made_in_8_bits(x);
+                      });
+    return from_8_bits_[v] = made;
+  }
+
   bool moves(const Node& node) const {
     return keeps_scale(graph_, node) && (!node.is("Pad") || target_.quantized_pads || options_.every_target);
   }
@@ -209,6 +226,10 @@ class Placer {
       return;
     }
     if (is_weighted(graph_, root) || !wanted(group.output) || !selected(root)) return;
+    // Of floats alone: their sum is as fast in float, and its rounding is the only one.
+    if (!options_.every_target && !options_.quantize_outputs &&
+        std::ranges::none_of(root.inputs, [&](ValueId v) { return may_be_made_in_8_bits(v); }))
+      return;
     if (float_value(root.inputs[0]) && float_value(root.inputs[1]) && rank(root.outputs[0]) == 4 &&
         supported_broadcast(root)) {
       want(root.inputs[0]);
@@ -269,6 +290,7 @@ class Placer {
   std::vector<NodeId> order_;
   std::vector<bool> wanted_;
   std::set<NodeId> quantized_roots_;
+  std::map<ValueId, bool> from_8_bits_;  // may_be_made_in_8_bits()
   std::vector<NodeId> moving_;
   Placement placement_;
 };

@@ -269,6 +269,7 @@ template <typename T>
 struct PadRun {
   const std::vector<std::vector<int64_t>>& indices;
   const Shape& strides;
+  int64_t inner;  // elements behind the last of these axes, which move together
   T fill;
   T* out;
 
@@ -280,18 +281,18 @@ struct PadRun {
       return;
     }
     if (source == nullptr) {
-      out = std::fill_n(out, index.size(), fill);
+      out = std::fill_n(out, static_cast<int64_t>(index.size()) * inner, fill);
       return;
     }
     for (size_t i = 0; i < index.size();) {
       if (index[i] < 0) {
-        *out++ = fill;
+        out = std::fill_n(out, inner, fill);
         ++i;
         continue;
       }
       size_t run_end = i + 1;
       while (run_end < index.size() && index[run_end] == index[run_end - 1] + 1) ++run_end;
-      out = std::copy_n(source + index[i], run_end - i, out);
+      out = std::copy_n(source + index[i] * inner, static_cast<int64_t>(run_end - i) * inner, out);
       i = run_end;
     }
   }
@@ -332,7 +333,10 @@ void run_pad(const Attributes& attributes, Inputs inputs, Outputs outputs) {
   expect_shape(y, shape);
   if (y.count() == 0) return;
   std::vector<std::vector<int64_t>> indices;
-  for (size_t d = 0; d < rank; ++d) indices.push_back(pad_indices(x.shape()[d], before[d], shape[d], mode));
+  // What follows the last axis that changes moves as a whole.
+  size_t axes = rank;
+  while (axes > 1 && before[axes - 1] == 0 && shape[axes - 1] == x.shape()[axes - 1]) --axes;
+  for (size_t d = 0; d < axes; ++d) indices.push_back(pad_indices(x.shape()[d], before[d], shape[d], mode));
   visit_size(y.dtype(), [&](auto type) {
     using T = typename decltype(type)::type;
     T fill{};
@@ -345,7 +349,9 @@ void run_pad(const Attributes& attributes, Inputs inputs, Outputs outputs) {
       *data<T>(y) = *data<T>(x);
       return;
     }
-    PadRun<T> run{indices, row_major_strides(x.shape()), fill, data<T>(y)};
+    PadRun<T> run{indices, row_major_strides(x.shape()),
+                  product(x.shape(), static_cast<int64_t>(axes), static_cast<int64_t>(rank)), fill,
+                  data<T>(y)};
     run.run(x.count() > 0 ? data<T>(x) : nullptr, 0);
   });
 }

@@ -108,6 +108,10 @@ TEST(Generic, Movement) {
             (Floats{1, 1, 1, 2, 2, 2}));
   EXPECT_EQ(to_float(run("Pad", {}, {x, ints({0, 1, 1, -1}), Tensor::scalar(9.0f)}, {3, 3})),
             (Floats{9, 1, 2, 9, 4, 5, 9, 9, 9}));
+  EXPECT_EQ(to_float(run("Pad", {}, {x, ints({1, 0, 1, 0}), Tensor::scalar(9.0f)}, {4, 3})),
+            (Floats{9, 9, 9, 1, 2, 3, 4, 5, 6, 9, 9, 9}));
+  EXPECT_EQ(to_float(run("Pad", with({{"mode", std::string("edge")}}), {x, ints({-1, 0, 1, 0})}, {2, 3})),
+            (Floats{4, 5, 6, 4, 5, 6}));
   EXPECT_EQ(to_float(run("Pad", with({{"mode", std::string("reflect")}}),
                          {floats({3}, {1, 2, 3}), ints({2, 1})}, {6})),
             (Floats{3, 2, 1, 2, 3, 2}));
