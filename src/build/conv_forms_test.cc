@@ -4,15 +4,13 @@
 
 #include <gtest/gtest.h>
 
-#include <cstring>
-
-#include "build/build.h"
-#include "build/test_graphs.h"
+#include "build/test_engines.h"
 
 namespace octet {
 namespace {
 
-using testing::interpret;
+using testing::count_steps;
+using testing::expect_same_everywhere;
 using testing::NetworkMaker;
 using testing::quantize;
 using testing::Random;
@@ -63,43 +61,6 @@ TEST(ConvForms, PhasesAreParts) {
   EXPECT_EQ(none[0].height * none[0].width, 4);
 }
 
-// All sets of instructions and numbers of threads give the same bits; the interpreter's are as near as one
-// layer's are, or `several` whose 8-bit results may be at ties.
-void check(const NetworkMaker& m, Random& random, int64_t number, bool several) {
-  const Tensor input = random_floats(random, evaluate(*m.graph.value(m.graph.inputs()[0]).shape), -1, 1);
-  const auto q = quantize(m.graph, {input}, {}, {}, random.chance(0.5) ? &random : nullptr);
-  const Tensor expected = interpret(q.graph, {input}).at(q.graph.outputs()[0]);
-  const engine::Engine engine(build_engine(q.graph));
-  std::optional<Tensor> first;
-  for (Isa isa : possible_isas())
-    for (int threads = 1; threads <= 3; ++threads) {
-      ThreadPool pool(threads);
-      engine::ContextOptions options;
-      options.isa = isa;
-      options.pool = &pool;
-      engine::Context context(engine, options);
-      context.run(std::vector<Tensor>{input});
-      const Tensor found = context.output(0).clone();
-      if (!first) {
-        first = found;
-        const auto a = to_float(expected), b = to_float(found);
-        ASSERT_EQ(a.size(), b.size());
-        for (size_t i = 0; i < a.size(); ++i)
-          ASSERT_NEAR(a[i], b[i], (several ? 1e-2 : 1e-4) * (1 + std::abs(a[i])))
-              << "case " << number << " element " << i;
-      }
-      ASSERT_EQ(std::memcmp(first->raw(), found.raw(), static_cast<size_t>(found.bytes())), 0)
-          << "case " << number << " " << isa_name(isa) << ", threads " << threads;
-    }
-}
-
-int64_t count_steps(const Graph& graph, const char* kind, const char* attribute) {
-  int64_t count = 0;
-  for (const engine::StepDef& s : build_engine(graph).steps)
-    count += s.kind == kind && (*attribute == 0 || s.attributes.has(attribute));
-  return count;
-}
-
 TEST(ConvForms, FewChannels) {
   Random random(test_seed());
   int64_t together = 0;
@@ -116,7 +77,7 @@ TEST(ConvForms, FewChannels) {
                               .pad = random.range(0, 1)});
     m.graph.mark_output((random.chance(0.5) ? m.activation(y) : y).id);
     infer_shapes(m.graph);
-    check(m, random, i, false);
+    expect_same_everywhere(m, random, i, false);
     together +=
         count_steps(quantize(m.graph, {random_floats(random, x.shape, -1, 1)}).graph, "conv", "pixels");
   }
@@ -134,7 +95,7 @@ TEST(ConvForms, TransposedConvolutions) {
     const bool last = random.chance(0.5);
     m.graph.mark_output((last ? y : m.conv(y, {.out_c = 5})).id);
     infer_shapes(m.graph);
-    check(m, random, i, !last);
+    expect_same_everywhere(m, random, i, !last);
     parts += count_steps(quantize(m.graph, {random_floats(random, x.shape, -1, 1)}).graph, "conv", "parts");
   }
   EXPECT_GT(parts, cases / 4);
@@ -152,7 +113,7 @@ TEST(ConvForms, SeveralOutputsPerChannel) {
     const bool last = random.chance(0.5);
     m.graph.mark_output((last ? y : m.conv(y, {.out_c = 4})).id);
     infer_shapes(m.graph);
-    check(m, random, i, !last);
+    expect_same_everywhere(m, random, i, !last);
     EXPECT_EQ(
         count_steps(quantize(m.graph, {random_floats(random, x.shape, -1, 1)}).graph, "repeat_channels", ""),
         1);
@@ -170,7 +131,7 @@ TEST(ConvForms, PaddingOnBytes) {
     const auto y = m.conv(m.pad(b), {.out_c = 20});
     m.graph.mark_output(y.id);
     infer_shapes(m.graph);
-    check(m, random, i, a.id != x.id);
+    expect_same_everywhere(m, random, i, a.id != x.id);
     const Graph q = quantize(m.graph, {random_floats(random, x.shape, -1, 1)}).graph;
     EXPECT_EQ(count_steps(q, "generic", ""), 0) << i;
   }

@@ -1,4 +1,4 @@
-// LayerNormalization and RMSNormalization, with the addition in front and the quantization behind.
+// Normalizations, with the addition in front of rows and the quantization behind.
 #include "build/lowering.h"
 
 namespace octet {
@@ -47,6 +47,29 @@ std::optional<Norm> describe_norm(const LoweringState& l, const Node& node) {
   return n;
 }
 
+// The first quantization of a result becomes part of the step that makes it; whether others read the floats.
+struct Results {
+  std::optional<QuantizedValue> out;
+  bool floats = false;
+};
+
+Results take_quantization(LoweringState& l, ValueId y, bool per_channel) {
+  const Graph& g = l.graph();
+  Results found{{}, g.is_output(y)};
+  for (NodeId reader : g.consumers(y)) {
+    const Node& q = g.node(reader);
+    const auto params =
+        q.is("QuantizeLinear") && q.inputs[0] == y ? l.tensor_params(q, q.outputs[0]) : std::nullopt;
+    if (params && !found.out && (!params->per_channel() || per_channel)) {
+      found.out = QuantizedValue{q.outputs[0], *params};
+      l.mark_done(reader);
+    } else {
+      found.floats = true;
+    }
+  }
+  return found;
+}
+
 }  // namespace
 
 bool LoweringState::defer_sum(ValueId sum, NodeId add, int32_t a, int32_t b) {
@@ -86,20 +109,7 @@ void lower_norm(LoweringState& l, NodeId id) {
   const auto sum = l.take_sum(x);
   const int32_t in = sum ? sum->a : l.tensor(x, Layout::kPlain);
 
-  // The first quantization of the result is part of the step.
-  std::optional<QuantizedValue> out;
-  bool floats = g.is_output(y);
-  for (NodeId reader : g.consumers(y)) {
-    const Node& q = g.node(reader);
-    const auto params =
-        q.is("QuantizeLinear") && q.inputs[0] == y ? l.tensor_params(q, q.outputs[0]) : std::nullopt;
-    if (params && !out && (!params->per_channel() || norm->axes == 1)) {
-      out = QuantizedValue{q.outputs[0], *params};
-      l.mark_done(reader);
-    } else {
-      floats = true;
-    }
-  }
+  auto [out, floats] = take_quantization(l, y, norm->axes == 1);
   floats = floats || !out;
 
   const int32_t scale = l.constant(node.name + "/scale", norm->scale);
@@ -117,6 +127,50 @@ void lower_norm(LoweringState& l, NodeId id) {
   step.attributes.set("output", int64_t{floats});
   step.attributes.set("bytes", int64_t{out.has_value()});
   if (sum) step.nodes.insert(step.nodes.begin(), g.node(sum->add).name);
+  l.set_precision(step, "float32", node.op + " is computed in float");
+}
+
+// Of channels-last images, with the function and the quantization behind it.
+void lower_instance_norm(LoweringState& l, NodeId id) {
+  const Graph& g = l.graph();
+  const Node& node = g.node(id);
+  const ValueId x = node.inputs[0];
+  const bool image = l.rank(x) == 4 && l.dims(x)[1].known() && g.value(x).dtype == DType::kFloat32;
+  if (!l.is_quantized_model() || !image || !l.is_channels_last(x)) return lower_generic(l, id);
+  const int64_t channels = l.dims(x)[1].value();
+  std::vector<int32_t> inputs{l.tensor(x, Layout::kNhwc)};
+  for (size_t i = 1; i < 3; ++i) {
+    const auto t = l.constant_floats(node.inputs[i]);
+    if (!t || t->dtype() != DType::kFloat32 || t->count() != channels) return lower_generic(l, id);
+    inputs.push_back(l.constant(node.name + (i == 1 ? "/scale" : "/bias"), t->reshaped({channels})));
+  }
+  ValueId y = node.outputs[0];
+  std::optional<ActivationSpec> function;
+  std::vector<std::string> nodes{node.name};
+  if (!g.is_output(y) && g.consumers(y).size() == 1) {
+    const NodeId next = g.consumers(y)[0];
+    if (!l.is_done(next)) function = activation_of(g, g.node(next));
+    if (function) {
+      y = g.node(next).outputs[0];
+      nodes.push_back(g.node(next).name);
+      l.mark_done(next);
+    }
+  }
+  auto [out, floats] = take_quantization(l, y, true);
+  floats = floats || !out;
+  std::vector<int32_t> outputs;
+  if (floats) outputs.push_back(l.make(y, DType::kFloat32, Layout::kNhwc));
+  if (out) outputs.push_back(l.make_stored(*out, Layout::kNhwc));
+  StepDef& step = l.add_step("instance_norm", id, std::move(inputs), std::move(outputs));
+  step.attributes.set("epsilon", node.attributes.get_float("epsilon", 1e-5f));
+  step.attributes.set("output", int64_t{floats});
+  step.attributes.set("bytes", int64_t{out.has_value()});
+  if (function) {
+    step.attributes.set("function", static_cast<int64_t>(function->function));
+    step.attributes.set("alpha", function->alpha);
+    step.attributes.set("beta", function->beta);
+  }
+  step.nodes = std::move(nodes);
   l.set_precision(step, "float32", node.op + " is computed in float");
 }
 

@@ -217,6 +217,7 @@ void LoweringState::lower_single(NodeId id) {
       if (node.is("Gather")) return lower_gather(*this, id);
       if (node.is("DynamicQuantizeLinear")) return lower_dynamic_quantize(*this, id);
       if (node.is("LayerNormalization") || node.is("RMSNormalization")) return lower_norm(*this, id);
+      if (node.is("InstanceNormalization")) return lower_instance_norm(*this, id);
       return lower_generic(*this, id);
   }
 }

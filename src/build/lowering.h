@@ -80,6 +80,8 @@ class LoweringState {
   bool is_plain(ValueId value) const {
     return tensors_.count({value, Layout::kPlain}) > 0 && tensors_.count({value, Layout::kNhwc}) == 0;
   }
+  // Whether a step has made its channels-last form.
+  bool is_channels_last(ValueId value) const { return tensors_.count({value, Layout::kNhwc}) > 0; }
   // In whichever layout it exists (plain if in none).
   int32_t tensor_any(ValueId value);
   // Plain and of the type that the graph says: the engine keeps signed 8-bit values as unsigned ones.
@@ -117,6 +119,7 @@ class LoweringState {
                             std::vector<int32_t> outputs);
   void set_precision(engine::StepDef& step, std::string precision, std::string reason = "");
   void mark_done(NodeId node) { done_.insert(node); }
+  bool is_done(NodeId node) const { return done_.count(node) > 0; }
   // The float steps' reason, from what is known of the node.
   std::string float_reason(const Node& node) const;
   // Adds steps that turn 8-bit values of one scale (or of one scale per channel) into those of another.
@@ -246,6 +249,7 @@ void lower_concat(LoweringState& l, NodeId id);
 void lower_reshape(LoweringState& l, NodeId id);
 void lower_matmul(LoweringState& l, NodeId id);
 void lower_norm(LoweringState& l, NodeId id);
+void lower_instance_norm(LoweringState& l, NodeId id);
 void lower_split(LoweringState& l, NodeId id);
 void lower_gather(LoweringState& l, NodeId id);
 // A Split along the channels of a rank-4 value.

@@ -196,7 +196,11 @@ Model small_int8_engine() {
       m.conv(m.conv(m.pad(m.op("Mul", {h.id, gate.id}, h.shape)), {.out_c = 12, .group = 6}), {.out_c = 7});
   const Val j =
       m.conv(m.pool("AveragePool", i, 2, 2, 0), {.out_c = 9, .kernel_h = 1, .kernel_w = 1, .pad = 0});
-  const Val k = m.op("Tanh", {j.id}, j.shape);
+  const Val normalized = m.op("InstanceNormalization",
+                              {j.id, m.constant(Tensor::of<float>({9}, {1, 1, 2, 1, 1, 3, 1, 1, 1})),
+                               m.constant(Tensor::of<float>({9}, {0, 1, 0, 0, -1, 0, 0, 0, 0}))},
+                              j.shape);
+  const Val k = m.op("Tanh", {normalized.id}, j.shape);
   const Val l = m.conv(k, {.out_c = 5});
   const Val y = m.gemm(m.flatten(m.global_pool(l)), 4);
   m.graph.mark_output(m.op("Softmax", {y.id}, y.shape).id);

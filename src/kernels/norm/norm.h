@@ -33,11 +33,25 @@ struct NormCall {
   const float *out_scales = nullptr, *out_zeros = nullptr;  // [width] instead; zero-points are whole numbers
 };
 
-// A kernel of the family: rows [begin, end), with a working row of `width` floats of the thread's own.
+// Pixels whose channels are last, of which each channel is normalized by itself (InstanceNormalization): some
+// of its pixels, in order. Pixel 0 is the image's first, or a multiple of 16 behind it.
+struct NormPixels {
+  const float* input = nullptr;
+  int64_t pixels = 0, channels = 0;
+  int64_t stride = 0;           // floats between pixels, >= channels
+  const float* mean = nullptr;  // per channel, as what follows
+  const float *inverse = nullptr, *scale = nullptr, *bias = nullptr;
+};
+
+// A kernel of the family: rows [begin, end), with a working row of `width` floats of the thread's own. Of
+// pixels: what they add to the 16 lanes of each channel, lanes[16][channels], those of x or, with `mean`, of
+// (x - mean)^2; and y = (x - mean) * inverse * scale + bias, without gaps.
 struct NormKernel {
   std::string_view name;
   Isa isa;
   void (*run)(const NormCall& call, int64_t begin, int64_t end, float* row) noexcept;
+  void (*add_lanes)(const NormPixels& pixels, float* lanes) noexcept;
+  void (*normalize)(const NormPixels& pixels, float* y) noexcept;
 };
 
 // All kernels, fastest first; the reference is the last.

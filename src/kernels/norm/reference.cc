@@ -37,9 +37,23 @@ void run(const NormCall& c, int64_t begin, int64_t end, float* x) noexcept {
   }
 }
 
+void add_lanes(const NormPixels& n, float* lanes) noexcept {
+  for (int64_t p = 0; p < n.pixels; ++p)
+    for (int64_t c = 0; c < n.channels; ++c) {
+      const float x = n.input[p * n.stride + c], d = n.mean == nullptr ? x : x - n.mean[c];
+      lanes[p % 16 * n.channels + c] += n.mean == nullptr ? x : d * d;
+    }
+}
+
+void normalize(const NormPixels& n, float* y) noexcept {
+  for (int64_t p = 0; p < n.pixels; ++p)
+    for (int64_t c = 0; c < n.channels; ++c)
+      y[p * n.channels + c] = (n.input[p * n.stride + c] - n.mean[c]) * n.inverse[c] * n.scale[c] + n.bias[c];
+}
+
 }  // namespace
 
 extern const NormKernel norm_reference;
-const NormKernel norm_reference = {"reference", Isa::kReference, run};
+const NormKernel norm_reference = {"reference", Isa::kReference, run, add_lanes, normalize};
 
 }  // namespace octet::kernels

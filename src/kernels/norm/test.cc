@@ -105,5 +105,37 @@ TEST(Norm, SameAsTheOperators) {
   }
 }
 
+TEST(Norm, PixelsAreSameAsReference) {
+  Random random(test_seed());
+  for (int64_t i = 0; i < test_cases(300); ++i) {
+    NormPixels n;
+    n.pixels = random.range(1, 70);
+    n.channels = random.range(1, 70);
+    n.stride = n.channels + random.range(0, 5);
+    const auto input = random.reals(n.pixels * n.stride, -3, 5), mean = random.reals(n.channels, -1, 1),
+               inverse = random.reals(n.channels, 0, 2), scale = random.reals(n.channels, -2, 2),
+               bias = random.reals(n.channels, -2, 2), start = random.reals(16 * n.channels, 0, 1);
+    n.input = input.data();
+    n.inverse = inverse.data();
+    n.scale = scale.data();
+    n.bias = bias.data();
+    std::vector<std::vector<float>> expected;
+    for (auto kernel = norm_kernels().rbegin(); kernel != norm_kernels().rend(); ++kernel) {
+      if (!has_isa((*kernel)->isa)) continue;
+      std::vector<std::vector<float>> found(3, start);
+      n.mean = nullptr;
+      (*kernel)->add_lanes(n, found[0].data());
+      n.mean = mean.data();
+      (*kernel)->add_lanes(n, found[1].data());
+      found[2].assign(static_cast<size_t>(n.pixels * n.channels), 0);
+      (*kernel)->normalize(n, found[2].data());
+      if (expected.empty()) expected = found;
+      for (size_t part = 0; part < 3; ++part)
+        ASSERT_EQ(std::memcmp(expected[part].data(), found[part].data(), 4 * found[part].size()), 0)
+            << (*kernel)->name << " case " << i << " part " << part;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace octet::kernels
