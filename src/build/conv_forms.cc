@@ -94,6 +94,25 @@ Tensor part_of_weights(const Tensor& weights, int64_t first_channel, const ConvP
   return out;
 }
 
+bool unfolds_rows(int64_t in_c, int64_t kernel_w) {
+  constexpr int64_t kGroup = 4, kMostChannels = 2;
+  constexpr double kWorthMemory = 0.7;
+  const int64_t before = kernel_w * ceil_div(in_c, kGroup), after = ceil_div(kernel_w * in_c, kGroup);
+  return in_c <= kMostChannels && static_cast<double>(after) < kWorthMemory * static_cast<double>(before);
+}
+
+Tensor unfolded_weights(const Tensor& weights) {
+  const Shape& s = weights.shape();
+  Tensor out(DType::kInt8, {s[0], s[3] * s[1], s[2], 1});
+  const auto w = weights.as<int8_t>();
+  auto to = out.as<int8_t>().begin();
+  for (int64_t o = 0; o < s[0]; ++o)
+    for (int64_t x = 0; x < s[3]; ++x)
+      for (int64_t i = 0; i < s[1]; ++i)
+        for (int64_t y = 0; y < s[2]; ++y) *to++ = w[((o * s[1] + i) * s[2] + y) * s[3] + x];
+  return out;
+}
+
 Tensor packed_weights(const Tensor& weights, int64_t groups, int64_t stride_w, const ConvForm& form) {
   std::vector<Tensor> all;
   int64_t channel = 0;

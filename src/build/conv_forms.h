@@ -28,6 +28,12 @@ struct Margins {
 std::vector<ConvPart> parts_without_zeros(const Tensor& weights, const Margins& most);
 Tensor part_of_weights(const Tensor& weights, int64_t first_channel, const ConvPart& part);
 
+// Whether windows of few channels leave so much of the groups of four bytes empty, which the kernels
+// multiply, that rows of windows side by side (`unfold_rows`) are worth their memory.
+bool unfolds_rows(int64_t in_c, int64_t kernel_w);
+// OIHW to [O, W * I, H, 1].
+Tensor unfolded_weights(const Tensor& weights);
+
 // At most one of both; no parts: the whole.
 struct ConvForm {
   int64_t pixels = 1;

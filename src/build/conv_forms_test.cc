@@ -84,6 +84,26 @@ TEST(ConvForms, FewChannels) {
   EXPECT_GT(together, cases / 4);
 }
 
+TEST(ConvForms, WindowsOfFewChannels) {
+  Random random(test_seed());
+  const int64_t cases = test_networks(60);
+  for (int64_t i = 0; i < cases && !HasFatalFailure(); ++i) {
+    NetworkMaker m(random);
+    const int64_t kernel = random.range(3, 17), channels = random.range(1, 2);
+    const auto x = m.input({random.range(1, 2), channels, random.range(4, 20), random.range(kernel, 60)});
+    const auto y = m.conv(x, {.out_c = random.range(1, 70),
+                              .kernel_h = random.range(1, 4),
+                              .kernel_w = kernel,
+                              .stride = random.range(1, 3),
+                              .pad = random.range(0, 2)});
+    m.graph.mark_output(y.id);
+    infer_shapes(m.graph);
+    expect_same_everywhere(m, random, i, false);
+    const Graph q = testing::quantize(m.graph, {random_floats(random, x.shape, -1, 1)}).graph;
+    EXPECT_EQ(count_steps(q, "unfold_rows", ""), 1) << i;
+  }
+}
+
 TEST(ConvForms, TransposedConvolutions) {
   Random random(test_seed());
   int64_t parts = 0;

@@ -243,10 +243,20 @@ class IntegerLowering {
   }
 
  private:
-  // Several outputs per channel of a depthwise convolution are one of a channel each.
+  // Several outputs per channel of a depthwise convolution are one of a channel each; windows of few channels
+  // stand side by side in rows.
   int32_t input(Layout layout) {
     if (weights_.input_twice) return l_.twice(x_, layout);
-    const Shape& shape = weights_.values.shape();
+    const Shape shape = weights_.values.shape();
+    if (!w_.gemm && !dynamic_ && w_.groups == 1 && w_.dilations[1] == 1 && !x_.params.per_channel() &&
+        unfolds_rows(shape[1], shape[3])) {
+      const Dim& columns = l_.dims(w_.node->outputs[0])[3];
+      const int32_t windows = l_.unfolded(x_, shape[3], w_.strides[1], w_.pads[1], columns);
+      weights_.values = unfolded_weights(weights_.values);
+      w_.kernel[1] = w_.strides[1] = 1;
+      w_.pads[1] = w_.pads[3] = 0;
+      return windows;
+    }
     if (w_.gemm || dynamic_ || w_.groups == 1 || shape[1] != 1 || shape[0] == w_.groups)
       return l_.tensor(x_.stored, layout);
     const int64_t times = shape[0] / w_.groups;

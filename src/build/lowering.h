@@ -109,6 +109,9 @@ class LoweringState {
   void bind(ValueId value, int32_t tensor);
   // The value's channels (of a plain tensor: entries of the last axis), and once more behind them.
   int32_t twice(const QuantizedValue& value, Layout layout);
+  // Channels-last, with `taps` pixels of each row side by side (unfold_rows): `columns` of them.
+  int32_t unfolded(const QuantizedValue& value, int64_t taps, int64_t stride, int64_t left,
+                   const Dim& columns);
   // Channels-last, each channel `times` times.
   int32_t repeated(const QuantizedValue& value, int64_t times);
   int32_t constant(const std::string& name, Tensor data);

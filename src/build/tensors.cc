@@ -109,6 +109,22 @@ int32_t LoweringState::twice(const QuantizedValue& value, Layout layout) {
   return twice_[{value.stored, layout}] = to;
 }
 
+int32_t LoweringState::unfolded(const QuantizedValue& value, int64_t taps, int64_t stride, int64_t left,
+                                const Dim& columns) {
+  const int32_t from = tensor(value.stored, Layout::kNhwc);
+  Dims shape = dims(value.stored);
+  shape.at(1) = shape[1] * Dim(taps);
+  shape.at(3) = columns;
+  const NodeId reader = graph_.consumers(value.stored).at(0);
+  const int32_t to = make_temporary(graph_.value(value.stored).name + "_windows", DType::kUInt8,
+                                    Layout::kNhwc, shape, value.params);
+  StepDef& step = add_step("unfold_rows", reader, {from}, {to});
+  step.attributes.set("stride", stride);
+  step.attributes.set("left", left);
+  set_precision(step, "int8");
+  return to;
+}
+
 int32_t LoweringState::repeated(const QuantizedValue& value, int64_t times) {
   const auto [found, fresh] = repeated_.try_emplace({value.stored, times}, -1);
   if (!fresh) return found->second;
