@@ -104,6 +104,21 @@ TEST(ConvForms, WindowsOfFewChannels) {
   }
 }
 
+TEST(ConvForms, OneChannelHasOneLayout) {
+  Random random(test_seed());
+  for (int64_t i = test_networks(30); i > 0 && !HasFatalFailure(); --i) {
+    NetworkMaker m(random);
+    const auto x = m.input({random.range(1, 2), 3, 8, 8});
+    const auto y = m.conv(x, {.out_c = 1});
+    m.graph.mark_output(random.chance(0.5) ? y.id : m.op("Softmax", {y.id}, y.shape).id);
+    infer_shapes(m.graph);
+    expect_same_everywhere(m, random, i, false);
+    EXPECT_EQ(
+        count_steps(testing::quantize(m.graph, {random_floats(random, x.shape, -1, 1)}).graph, "layout", ""),
+        0);
+  }
+}
+
 TEST(ConvForms, TransposedConvolutions) {
   Random random(test_seed());
   int64_t parts = 0;

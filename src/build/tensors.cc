@@ -203,6 +203,14 @@ int32_t LoweringState::tensor(ValueId value, Layout layout) {
     return tensor(value, layout);
   }
   const int32_t from = tensors_.at({value, other});
+  // One channel is the same array in both.
+  if (const TensorDef& def = model_.tensors[from];
+      quantized_model_ && rank(value) == 4 && dims(value)[1] == Dim(1) && dtype_bits(def.dtype) == 32 &&
+      def.parent < 0 && def.storage == Storage::kArena && array_place(value, layout) == nullptr) {
+    const int32_t view = make_other_layout(graph_.value(value).name, from, layout, dims(value));
+    bind(value, view);
+    return view;
+  }
   // Written apart from a concatenation that the value may be part of.
   int32_t to;
   if (layout == Layout::kPlain && array_place(value, layout) != nullptr) {
