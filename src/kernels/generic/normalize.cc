@@ -21,27 +21,20 @@ float maximum(const float* x, int64_t n) {
   return *std::max_element(lanes, lanes + 16);
 }
 
-// max, exp, sum in 16 lanes, divide; `logarithm`: x - max - log(sum).
-void softmax_row(const float* x, float* y, int64_t n, ExpKernel exp, bool logarithm,
-                 std::vector<float>& buffer) {
+// x - max - log(sum), with the sum of softmax_row_reference.
+void log_softmax_row(const float* x, float* y, int64_t n, ExpKernel exp, std::vector<float>& buffer) {
   const float high = maximum(x, n);
   for (int64_t i = 0; i < n; ++i) y[i] = x[i] - high;
-  if (logarithm) {
-    exp(y, buffer.data(), n);
-    const auto shift = static_cast<float>(log_exact(sum_lanes(buffer.data(), n)));
-    for (int64_t i = 0; i < n; ++i) y[i] -= shift;
-    return;
-  }
-  exp(y, y, n);
-  const float total = sum_lanes(y, n);
-  for (int64_t i = 0; i < n; ++i) y[i] /= total;
+  exp(y, buffer.data(), n);
+  const auto shift = static_cast<float>(log_exact(sum_lanes(buffer.data(), n)));
+  for (int64_t i = 0; i < n; ++i) y[i] -= shift;
 }
 
 constexpr int64_t kColumns = kSoftmaxColumns;  // of a block that stays in the first cache
 constexpr int64_t kShortRow = 16;              // elements
 
 // The rows of `n` elements that lie `stride` apart, for `width` <= kColumns rows side by side: the same sums
-// in the same order as softmax_row.
+// in the same order as softmax_row_reference.
 void softmax_columns(const float* x, float* y, int64_t n, int64_t stride, int64_t width, ExpKernel exp,
                      bool logarithm) {
   if (width == kColumns && !logarithm) return choose_softmax(current_isa())(x, y, n, stride);
@@ -113,8 +106,14 @@ void softmax_units(const SoftmaxWalk& w, const float* x, float* y, int64_t begin
     return softmax_short_rows(x + first * w.n, y + first * w.n, last - first, w.n, exp, logarithm);
   }
   if (w.inner == 1) {
-    std::vector<float> buffer(static_cast<size_t>(w.n));
-    for (int64_t o = begin; o < end; ++o) softmax_row(x + o * w.n, y + o * w.n, w.n, exp, logarithm, buffer);
+    const SoftmaxRowKernel row = choose_softmax_row(current_isa());
+    std::vector<float> buffer(static_cast<size_t>(logarithm ? w.n : 0));
+    for (int64_t o = begin; o < end; ++o) {
+      if (logarithm)
+        log_softmax_row(x + o * w.n, y + o * w.n, w.n, exp, buffer);
+      else
+        row(x + o * w.n, y + o * w.n, w.n);
+    }
     return;
   }
   for (int64_t unit = begin; unit < end; ++unit) {

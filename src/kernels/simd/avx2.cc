@@ -39,6 +39,10 @@ void exp_avx2(const float* input, float* output, int64_t count) noexcept {
   map(input, output, count, [](__m256 x) { return evaluate_exp(x); });
 }
 
+void softmax_row_avx2(const float* x, float* y, int64_t n) noexcept {
+  softmax_row_body<Avx2, 8>(x, y, n);
+}
+
 void softmax_avx2(const float* x, float* y, int64_t n, int64_t stride) noexcept {
   softmax_columns_body<Avx2, 8>(x, y, n, stride);
 }

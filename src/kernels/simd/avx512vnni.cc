@@ -35,6 +35,10 @@ void exp_avx512vnni(const float* input, float* output, int64_t count) noexcept {
   map(input, output, count, [](__m512 x) { return evaluate_exp(x); });
 }
 
+void softmax_row_avx512vnni(const float* x, float* y, int64_t n) noexcept {
+  softmax_row_body<Avx512, 16>(x, y, n);
+}
+
 void softmax_avx512vnni(const float* x, float* y, int64_t n, int64_t stride) noexcept {
   softmax_columns_body<Avx512, 16>(x, y, n, stride);
 }

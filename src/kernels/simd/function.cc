@@ -1,5 +1,6 @@
 #include "kernels/simd/function.h"
 
+#include <algorithm>
 #include <limits>
 
 #include "kernels/simd/function_scalar.h"
@@ -50,6 +51,29 @@ void softmax_reference(const float* x, float* y, int64_t n, int64_t stride) noex
       for (int l = 0; l < half; ++l) lanes[l] += lanes[l + half];
     for (int64_t i = 0; i < n; ++i) y[i * stride + c] /= lanes[0];
   }
+}
+
+void softmax_row_reference(const float* x, float* y, int64_t n) noexcept {
+  float lanes[16];
+  std::fill_n(lanes, 16, -std::numeric_limits<float>::infinity());
+  const int64_t whole = n / 16 * 16;
+  for (int64_t i = 0; i < n; ++i) {
+    float& high = lanes[i < whole ? i % 16 : 0];
+    high = high > x[i] ? high : x[i];
+  }
+  const float high = *std::max_element(lanes, lanes + 16);
+  std::fill_n(lanes, 16, 0.0f);
+  for (int64_t i = 0; i < n; ++i) y[i] = x[i] - high;
+  exp_reference(y, y, n);
+  for (int64_t i = 0; i < n; ++i) lanes[i % 16] += y[i];
+  for (int half = 8; half > 0; half /= 2)
+    for (int l = 0; l < half; ++l) lanes[l] += lanes[l + half];
+  for (int64_t i = 0; i < n; ++i) y[i] /= lanes[0];
+}
+
+SoftmaxRowKernel choose_softmax_row(Isa isa) {
+  if (isa >= Isa::kAvx512Vnni) return softmax_row_avx512vnni;
+  return isa >= Isa::kAvx2 ? softmax_row_avx2 : softmax_row_reference;
 }
 
 SoftmaxKernel choose_softmax(Isa isa) {

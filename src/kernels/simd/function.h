@@ -44,5 +44,11 @@ void softmax_reference(const float* x, float* y, int64_t n, int64_t stride) noex
 void softmax_avx2(const float* x, float* y, int64_t n, int64_t stride) noexcept;
 void softmax_avx512vnni(const float* x, float* y, int64_t n, int64_t stride) noexcept;
 SoftmaxKernel choose_softmax(Isa isa);
+// Of one row of n > 0 floats: the same sums.
+using SoftmaxRowKernel = void (*)(const float* x, float* y, int64_t n) noexcept;
+void softmax_row_reference(const float* x, float* y, int64_t n) noexcept;
+void softmax_row_avx2(const float* x, float* y, int64_t n) noexcept;
+void softmax_row_avx512vnni(const float* x, float* y, int64_t n) noexcept;
+SoftmaxRowKernel choose_softmax_row(Isa isa);
 
 }  // namespace octet::kernels

@@ -61,6 +61,25 @@ TEST(Function, SameBitsOnEveryIsa) {
   }
 }
 
+TEST(Softmax, RowsHaveTheSameBitsOnEveryIsa) {
+  testing::Random random(testing::test_seed());
+  for (int64_t i = 0; i < testing::test_cases(2000); ++i) {
+    const int64_t n = random.range(1, random.chance(0.2) ? 500 : 40);
+    auto x = random.reals(n, -20, 20);
+    if (random.chance(0.1)) x[static_cast<size_t>(random.range(0, n - 1))] = -INFINITY;
+    if (random.chance(0.1)) x[static_cast<size_t>(random.range(0, n - 1))] = NAN;
+    std::vector<float> expected(x.size()), got(x.size());
+    softmax_row_reference(x.data(), expected.data(), n);
+    for (Isa isa : possible_isas()) {
+      choose_softmax_row(isa)(x.data(), got.data(), n);
+      for (int64_t k = 0; k < n; ++k) {
+        const auto at = static_cast<size_t>(k);
+        ASSERT_TRUE(same(expected[at], got[at])) << isa_name(isa) << " " << n << " " << k;
+      }
+    }
+  }
+}
+
 TEST(Softmax, SameBitsOnEveryIsa) {
   const uint32_t seed = test_seed();
   std::mt19937 random(seed);
