@@ -5,6 +5,7 @@
 #include "ops/op_def.h"
 #include "passes/attention.h"
 #include "passes/groups.h"
+#include "passes/logarithms.h"
 #include "passes/pads.h"
 #include "passes/quantize.h"
 
@@ -19,6 +20,7 @@ class Placer {
         target_(options.target ? *options.target : find_target("octet")),
         groups_(graph),
         order_(graph.sorted()),
+        before_logarithms_(layers_before_logarithms(graph)),
         wanted_(graph.value_slots(), false) {}
 
   Placement run() {
@@ -40,10 +42,14 @@ class Placer {
     return (options_.include.empty() || named(options_.include)) && !named(options_.exclude);
   }
 
+  bool asked_by_name(const Node& node) const {
+    return std::ranges::find(options_.include, node.name) != options_.include.end();
+  }
+
   // Why the target gains nothing from 8 bits for the node; who asks for it by name gets it.
   std::optional<std::string> no_gain(const Node& node) const {
-    const bool asked = std::ranges::find(options_.include, node.name) != options_.include.end();
-    if (!target_.tensor_cores || options_.every_target || options_.weights_only || asked) return {};
+    if (!target_.tensor_cores || options_.every_target || options_.weights_only || asked_by_name(node))
+      return {};
     return slow_on_tensor_cores(graph_, node);
   }
 
@@ -90,6 +96,8 @@ class Placer {
         placement_.left_out[group.root] = "no 8-bit kernel for this form";
       else if (auto reason = no_gain(root))
         placement_.left_out[group.root] = std::move(*reason);
+      else if (before_logarithms_.count(group.root) > 0 && !options_.weights_only && !asked_by_name(root))
+        placement_.left_out[group.root] = "a logarithm reads it, to which small values matter as well";
       else
         quantized_roots_.insert(group.root);
     }
@@ -288,6 +296,7 @@ class Placer {
   const TargetRules& target_;
   NodeGroups groups_;
   std::vector<NodeId> order_;
+  std::set<NodeId> before_logarithms_;
   std::vector<bool> wanted_;
   std::set<NodeId> quantized_roots_;
   std::map<ValueId, bool> from_8_bits_;  // may_be_made_in_8_bits()

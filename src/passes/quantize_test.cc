@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "passes/groups.h"
+#include "passes/logarithms.h"
 #include "passes/test_net.h"
 
 namespace octet {
@@ -136,6 +137,26 @@ TEST(Place, TheActivationGoesWithItsConvolution) {
   const ValueId s = n.op("Silu", {c}, "s", {}, std::string(kOctetDomain));
   const Graph& g = n.finish(n.conv(s, 4, 4, "y"));
   EXPECT_EQ(placed(g, place(g, {})), (Names{"s", "x"}));
+}
+
+TEST(Place, WhatALogarithmReadsStaysInFloat) {
+  Net n;
+  const ValueId features = n.op("Relu", {n.conv(n.x, 4, 4, "first")}, "relu");
+  const ValueId spectrum = n.conv(features, 4, 4, "spectrum");
+  const ValueId bands = n.conv(n.op("Mul", {spectrum, spectrum}, "squares"), 4, 4, "bands");
+  const Graph& g = n.finish(n.conv(n.op("Log", {bands}, "log"), 4, 4, "last"));
+  EXPECT_EQ(layers_before_logarithms(g),
+            (std::set<NodeId>{*g.find_node("spectrum_node"), *g.find_node("bands_node")}));
+  const Placement p = place(g, {});
+  EXPECT_EQ(p.weighted, (std::vector<NodeId>{*g.find_node("first_node"), *g.find_node("last_node")}));
+  QuantizeOptions asked;
+  asked.include = {"spectrum_node"};
+  EXPECT_EQ(place(g, asked).weighted, (std::vector<NodeId>{*g.find_node("spectrum_node")}));
+
+  Net plain;  // no power between them: the layer before has results of one size
+  const ValueId before = plain.conv(plain.x, 4, 4, "before");
+  const Graph& h = plain.finish(plain.op("Log", {plain.conv(before, 4, 4, "at")}, "log"));
+  EXPECT_EQ(layers_before_logarithms(h), (std::set<NodeId>{*h.find_node("at_node")}));
 }
 
 TEST(Place, IncludeAndExclude) {
