@@ -43,6 +43,7 @@ std::vector<SiteSample> samples_of(const std::vector<std::unique_ptr<Site>>& sit
     for (size_t i = 0; i < sites[g]->samples.size(); ++i)
       ordered[sites[g]->samples[i]] = {g, static_cast<int64_t>(i)};
   std::vector<SiteSample> samples;
+  samples.reserve(ordered.size());
   for (const auto& [index, sample] : ordered) samples.push_back(sample);
   return samples;
 }
@@ -85,6 +86,7 @@ SequentialReport correct_sequentially(Graph& quantized, const Graph& reference,
   for (auto& site : sites) site->networks->run(0);
   for (size_t i = 0; i < layers; ++i) {
     std::vector<LayerSite> places;
+    places.reserve(sites.size());
     for (auto& site : sites)
       places.push_back({site->networks.get(), &site->reference, &site->quantized, &site->layer(i)});
     if (auto done = correct_layer(places, samples, options, pool)) {
