@@ -127,7 +127,8 @@ CalibrationPart observe(const Arguments& arguments, const FloatModel& model) {
   const Placement placement = place(model.graph, options);
   DataArguments from = arguments.data;
   if (!arguments.loader.empty()) from.samples = run_loader_script(arguments.loader, model.graph, from.limit);
-  const auto preprocess = from.choose_preprocess({&model.graph.metadata}, terminal_log());
+  const auto preprocess =
+      from.choose_preprocess({&model.graph.metadata}, only_input(model.graph), terminal_log());
   const auto data = from.open(preprocess);
   const std::vector<int64_t> samples = shard_samples(arguments.shard, data->size());
   const std::string path = state_path(arguments);

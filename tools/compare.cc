@@ -58,8 +58,8 @@ void print_text(const Comparison& comparison, bool verbose) {
 
 void run(const Arguments& arguments) {
   const engine::Engine a = open_engine(arguments.a), b = open_engine(arguments.b);
-  const auto preprocess =
-      arguments.data.choose_preprocess({&b.model().metadata, &a.model().metadata}, terminal_log());
+  const auto preprocess = arguments.data.choose_preprocess({&b.model().metadata, &a.model().metadata},
+                                                           only_input(a.model()), terminal_log());
   const auto data = arguments.data.open(preprocess);
   const auto progress = terminal_progress(true);
   const Comparison comparison = compare_engines(a, b, *data, arguments.common.runner(*progress, "comparing"));

@@ -68,8 +68,8 @@ void run(const Arguments& arguments) {
     reference = open_engine(arguments.reference, arguments.common.deterministic);
     reference_metadata = reference->model().metadata;
   }
-  const auto preprocess =
-      arguments.data.choose_preprocess({&engine.model().metadata, &reference_metadata}, terminal_log());
+  const auto preprocess = arguments.data.choose_preprocess({&engine.model().metadata, &reference_metadata},
+                                                           only_input(engine.model()), terminal_log());
   const auto data = arguments.data.open(preprocess);
   std::vector<int64_t> classes;
   if (!labels.empty()) classes = match_labels(*data, labels);

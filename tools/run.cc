@@ -102,7 +102,8 @@ Result run_once(const Arguments& arguments, const engine::Engine& engine) {
 }
 
 Result run_data(const Arguments& arguments, const engine::Engine& engine) {
-  const auto preprocess = arguments.data.choose_preprocess({&engine.model().metadata}, terminal_log());
+  const auto preprocess = arguments.data.choose_preprocess({&engine.model().metadata},
+                                                           only_input(engine.model()), terminal_log());
   const auto data = arguments.data.open(preprocess);
   const auto progress = terminal_progress(true);
   DatasetRunner runner(engine, *data, arguments.common.runner(*progress, "running"));

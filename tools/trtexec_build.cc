@@ -44,10 +44,11 @@ std::optional<std::string> classic_preprocess(const TrtexecOptions& options, con
       for (size_t d = 0; d < 4; ++d)
         if (shape[d] == 0) shape[d] = found->second[d];
   }
-  if (shape[1] != 1 && shape[1] != 3) return {};
-  for (size_t d = 2; d < 4; ++d)
-    if (shape[d] == 0) shape[d] = kLikelySide;
-  return fmt::format("letterbox={}x{},128 {} std=255", shape[3], shape[2], shape[1] == 1 ? "gray" : "rgb");
+  const auto image = image_shape(shape);
+  if (!image) return {};
+  const auto side = [](int64_t size) { return size > 0 ? size : kLikelySide; };
+  return fmt::format("letterbox={}x{},128 {} std=255", side(image->width), side(image->height),
+                     image->channels == 1 ? "gray" : "rgb");
 }
 
 bool matches(std::string_view pattern, std::string_view name) {
@@ -116,7 +117,7 @@ Graph quantized(const TrtexecOptions& options) {
   FloatModel model = load_float_model(options.onnx);
   arguments.data.preprocess = options.preprocess;
   if (arguments.table.empty() && !options.preprocess &&
-      !arguments.data.choose_preprocess({&model.graph.metadata}, terminal_log())) {
+      !arguments.data.choose_preprocess({&model.graph.metadata}, {}, terminal_log())) {
     arguments.data.preprocess = classic_preprocess(options, model.graph);
     if (arguments.data.preprocess)
       trtexec_log(

@@ -155,11 +155,19 @@ TEST(ChannelScales, StaysOffWhereItMust) {
 
 TEST(ImageInput, EveryByteIsStoredAsItself) {
   for (const char* text : {"rgb mean=127.5 std=127.5", "bgr mean=104,117,123", "rgb", "rgb mean=127 std=128",
-                           "rgb mean=123.675,116.28,103.53 std=58.395,57.12,57.375"}) {
+                           "rgb mean=123.675,116.28,103.53 std=58.395,57.12,57.375",
+                           "rgb mean=123.675,116.28,103.53 std=58.395,57.12,57.375 nhwc"}) {
     SCOPED_TRACE(text);
     const Preprocess preprocess = Preprocess::parse(text);
-    Net n({1, 3, 16, 16});
-    Graph g = n.finish(n.conv(n.x, 3, 4, "y", 3, false));
+    const bool last = preprocess.channels_last();
+    const Shape shape = last ? Shape{1, 16, 16, 3} : Shape{1, 3, 16, 16};
+    const auto network = [&] {
+      Net n(Dims(shape.begin(), shape.end()));
+      Attributes first;
+      first.set("perm", Ints{0, 3, 1, 2});
+      return n.finish(n.conv(last ? n.op("Transpose", {n.x}, "first", first) : n.x, 3, 4, "y", 3, false));
+    };
+    Graph g = network();
     const Placement placement = place(g, {});
     ActivationParams params = tensor_params(g, placement, {}, [](const std::string&) {
       return Range{-1, 1};
@@ -175,19 +183,22 @@ TEST(ImageInput, EveryByteIsStoredAsItself) {
     infer_shapes(bytes);
     verify(g);
     verify(bytes);
-    Tensor all(DType::kUInt8, {1, 3, 16, 16}), x(DType::kFloat32, {1, 3, 16, 16});
+    Tensor all(DType::kUInt8, shape), x(DType::kFloat32, shape);
     for (int64_t i = 0; i < 768; ++i) {
-      all.as<uint8_t>()[i] = static_cast<uint8_t>(i);
-      x.as<float>()[i] = preprocess.affine()[i / 256](static_cast<float>(i % 256));
+      const int64_t channel = last ? i % 3 : i / 256, pixel = last ? i / 3 : i % 256;
+      all.as<uint8_t>()[i] = static_cast<uint8_t>(pixel);
+      x.as<float>()[i] = preprocess.affine()[channel](static_cast<float>(pixel));
     }
-    const Tensor back = image_bytes(x, preprocess);
-    for (int64_t i = 0; i < 768; ++i) ASSERT_EQ(back.as<uint8_t>()[i], i % 256) << i;
+    const Tensor back = image_bytes(x, preprocess), again = image_floats(all, preprocess);
+    for (int64_t i = 0; i < 768; ++i) {
+      ASSERT_EQ(back.as<uint8_t>()[i], all.as<uint8_t>()[i]) << i;
+      ASSERT_EQ(again.as<float>()[i], x.as<float>()[i]) << i;
+    }
     // The two forms are the same network.
     const Tensor a = run(g, x), b = run(bytes, all);
     for (int64_t i = 0; i < a.count(); ++i) ASSERT_EQ(a.as<float>()[i], b.as<float>()[i]) << i;
     // Inside, where nothing is padded, only the weights were rounded.
-    Net f({1, 3, 16, 16});
-    const Tensor expected = run(f.finish(f.conv(f.x, 3, 4, "y", 3, false)), x);
+    const Tensor expected = run(network(), x);
     double largest = 0, error = 0;
     for (int64_t o = 0; o < 4; ++o)
       for (int64_t r = 1; r < 15; ++r)

@@ -75,14 +75,25 @@ bool only_layers(const Graph& graph, const Placement& placement, const Moved& mo
   return true;
 }
 
-std::vector<Preprocess::Affine> affine_of(const Tensor& image, DType dtype, const Preprocess& preprocess) {
-  auto affine = preprocess.affine();
-  const Shape& shape = image.shape();
-  if (shape.size() != 4 || shape[1] != static_cast<int64_t>(affine.size()) || image.dtype() != dtype)
-    fail(ErrorCode::kInvalidArgument, "the input is {} {}, expected a {} image of {} channels",
-         dtype_name(image.dtype()), to_string(shape), dtype_name(dtype), affine.size());
-  return affine;
-}
+// The preprocessing of each element of an image.
+class ImageAffine {
+ public:
+  ImageAffine(const Tensor& image, DType dtype, const Preprocess& preprocess)
+      : affine_(preprocess.affine()), channels_(static_cast<int64_t>(affine_.size())) {
+    const Shape& shape = image.shape();
+    const bool last = preprocess.channels_last();
+    if (shape.size() != 4 || shape[last ? 3 : 1] != channels_ || image.dtype() != dtype)
+      fail(ErrorCode::kInvalidArgument, "the input is {} {}, expected a {} image of {} channels{}",
+           dtype_name(image.dtype()), to_string(shape), dtype_name(dtype), channels_,
+           last ? ", which are last" : "");
+    step_ = last ? 1 : shape[2] * shape[3];
+  }
+  const Preprocess::Affine& of(int64_t element) const { return affine_[element / step_ % channels_]; }
+
+ private:
+  std::vector<Preprocess::Affine> affine_;
+  int64_t channels_, step_ = 1;
+};
 
 }  // namespace
 
@@ -92,7 +103,9 @@ std::optional<ImageInput> use_image_grid(const Graph& graph, const Placement& pl
   const TargetRules& target = options.target ? *options.target : find_target("octet");
   const auto grid = byte_grid(preprocess);
   if (!grid || graph.inputs().size() != 1 || target.activation != DType::kUInt8) return {};
-  const ValueId input = graph.inputs()[0];
+  const ValueId given = graph.inputs()[0];
+  const ValueId input = preprocess.channels_last() ? channels_first_image(graph, given) : given;
+  if (input == kNoId) return {};
   const auto moved = moved_values(graph, placement, options, input);
   const auto channels = static_cast<int64_t>(grid->scale.size());
   if (!moved || graph.value(input).dtype != DType::kFloat32 ||
@@ -185,16 +198,15 @@ void take_image_bytes(Graph& graph, const ImageInput& image) {
   const ValueId stored = graph.node(quantize).outputs[0];
   graph.remove_node(quantize);
   graph.replace_uses(stored, image.value);
-  graph.value(image.value).dtype = graph.value(stored).dtype;
+  for (const ValueId v : {image.value, graph.inputs()[0]}) graph.value(v).dtype = graph.value(stored).dtype;
   graph.prune();
 }
 
 Tensor image_bytes(const Tensor& image, const Preprocess& preprocess) {
-  const auto affine = affine_of(image, DType::kFloat32, preprocess);
+  const ImageAffine affine(image, DType::kFloat32, preprocess);
   Tensor bytes(DType::kUInt8, image.shape());
-  const int64_t pixels = image.shape()[2] * image.shape()[3], channels = image.shape()[1];
   for (int64_t i = 0; i < image.count(); ++i) {
-    const Preprocess::Affine& a = affine[i / pixels % channels];
+    const Preprocess::Affine& a = affine.of(i);
     const double p = static_cast<double>(image.as<float>()[i]) / a.scale * a.std + a.mean;
     bytes.as<uint8_t>()[i] = p >= 0 ? static_cast<uint8_t>(std::min(std::nearbyint(p), 255.0)) : 0;
   }
@@ -202,11 +214,9 @@ Tensor image_bytes(const Tensor& image, const Preprocess& preprocess) {
 }
 
 Tensor image_floats(const Tensor& bytes, const Preprocess& preprocess) {
-  const auto affine = affine_of(bytes, DType::kUInt8, preprocess);
+  const ImageAffine affine(bytes, DType::kUInt8, preprocess);
   Tensor image(DType::kFloat32, bytes.shape());
-  const int64_t pixels = bytes.shape()[2] * bytes.shape()[3], channels = bytes.shape()[1];
-  for (int64_t i = 0; i < bytes.count(); ++i)
-    image.as<float>()[i] = affine[i / pixels % channels](bytes.as<uint8_t>()[i]);
+  for (int64_t i = 0; i < bytes.count(); ++i) image.as<float>()[i] = affine.of(i)(bytes.as<uint8_t>()[i]);
   return image;
 }
 

@@ -17,7 +17,7 @@
 namespace octet {
 
 struct ImageInput {
-  ValueId value = kNoId;      // the graph's input
+  ValueId value = kNoId;      // the graph's input, or what channels_first_image makes of it
   std::vector<float> offset;  // per channel, added to the input; empty where all are 0
 };
 

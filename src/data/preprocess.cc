@@ -17,7 +17,7 @@ constexpr std::string_view kSteps =
     "short=N, stretch=WxH, crop=N, crop=WxH, letterbox=WxH[,PAD][,topleft], multiple=N[,PAD], "
     "interp=linear|area, rgb, bgr, "
     "gray, "
-    "mean=a[,b,c], std=a[,b,c], scale=f";
+    "mean=a[,b,c], std=a[,b,c], scale=f, nhwc";
 
 std::vector<std::string_view> split(std::string_view text, char separator) {
   std::vector<std::string_view> parts;
@@ -72,7 +72,10 @@ class Preprocess::Parser {
     if (!has_value && name == "rgb") return order(Order::kRgb);
     if (!has_value && name == "bgr") return order(Order::kBgr);
     if (!has_value && name == "gray") return order(Order::kGray);
-    if (has_value && name == "short") {
+    if (!has_value && name == "nhwc") {
+      once(layout_seen_);
+      result_.channels_last_ = true;
+    } else if (has_value && name == "short") {
       const int n = side(value);
       result_.steps_.push_back({Kind::kShort, n, n});
     } else if (has_value && name == "stretch") {
@@ -175,7 +178,8 @@ class Preprocess::Parser {
 
   Preprocess result_;
   std::string_view token_;
-  bool order_seen_ = false, interp_seen_ = false, mean_seen_ = false, std_seen_ = false, scale_seen_ = false;
+  bool order_seen_ = false, interp_seen_ = false, mean_seen_ = false, std_seen_ = false, scale_seen_ = false,
+       layout_seen_ = false;
 };
 
 Preprocess Preprocess::parse(std::string_view text) {
@@ -212,7 +216,13 @@ std::string Preprocess::text() const {
   if (!mean_.empty() && mean_ != std::vector<double>{0}) out += " mean=" + join(mean_);
   if (!std_.empty() && std_ != std::vector<double>{1}) out += " std=" + join(std_);
   if (scale_ != 1) out += fmt::format(" scale={}", scale_);
+  if (channels_last_) out += " nhwc";
   return out;
+}
+
+void Preprocess::fit(const Shape& input) {
+  const auto image = image_shape(input);
+  if (image && image->channels_last && image->channels == channels()) channels_last_ = true;
 }
 
 std::optional<Preprocess::Size> Preprocess::output_size() const {
@@ -308,33 +318,22 @@ cv::Mat Preprocess::geometry(const cv::Mat& bgr) const {
 
 Tensor Preprocess::apply(const cv::Mat& bgr) const {
   const cv::Mat image = geometry(bgr);
-  const auto pixels = static_cast<size_t>(image.rows) * static_cast<size_t>(image.cols);
-  Tensor tensor(DType::kFloat32, {1, channels(), image.rows, image.cols});
-  float* out = tensor.as<float>().data();
-
-  std::array<std::array<float, 256>, 3> table;
+  const auto count = static_cast<size_t>(channels()), cols = static_cast<size_t>(image.cols);
+  const size_t pixels = static_cast<size_t>(image.rows) * cols;
+  Tensor tensor(DType::kFloat32, channels_last_ ? Shape{1, image.rows, image.cols, channels()}
+                                                : Shape{1, channels(), image.rows, image.cols});
+  float* const out = tensor.as<float>().data();
+  const size_t plane = channels_last_ ? 1 : pixels, step = channels_last_ ? count : 1;
   const auto affines = affine();
-  for (size_t c = 0; c < affines.size(); ++c)
-    for (size_t x = 0; x < 256; ++x) table[c][x] = affines[c](static_cast<float>(x));
-
-  const auto cols = static_cast<size_t>(image.cols);
-  if (channels() == 1) {
-    for (int y = 0; y < image.rows; ++y)
-      for (size_t x = 0; x < cols; ++x) out[static_cast<size_t>(y) * cols + x] = table[0][image.ptr(y)[x]];
-    return tensor;
-  }
-  // OpenCV's pixels are blue, green, red.
-  const bool rgb = order_ == Order::kRgb;
-  const size_t blue = rgb ? 2 : 0, red = rgb ? 0 : 2;
-  for (int y = 0; y < image.rows; ++y) {
-    const uint8_t* row = image.ptr(y);
-    float* const b = out + blue * pixels + static_cast<size_t>(y) * cols;
-    float* const g = out + pixels + static_cast<size_t>(y) * cols;
-    float* const r = out + red * pixels + static_cast<size_t>(y) * cols;
-    for (size_t x = 0; x < cols; ++x) {
-      b[x] = table[blue][row[3 * x]];
-      g[x] = table[1][row[3 * x + 1]];
-      r[x] = table[red][row[3 * x + 2]];
+  for (size_t c = 0; c < count; ++c) {
+    std::array<float, 256> table;
+    for (size_t x = 0; x < 256; ++x) table[x] = affines[c](static_cast<float>(x));
+    // OpenCV's pixels are blue, green, red.
+    const size_t from = order_ == Order::kRgb ? count - 1 - c : c;
+    for (size_t y = 0; y < static_cast<size_t>(image.rows); ++y) {
+      const uint8_t* const row = image.ptr(static_cast<int>(y)) + from;
+      float* const to = out + c * plane + y * cols * step;
+      for (size_t x = 0; x < cols; ++x) to[x * step] = table[row[x * count]];
     }
   }
   return tensor;
@@ -358,6 +357,14 @@ Tensor Preprocess::apply_bytes(const cv::Mat& bgr) const {
     }
   }
   return tensor;
+}
+
+std::optional<ImageShape> image_shape(const Shape& shape) {
+  const auto is_channels = [](int64_t d) { return d == 1 || d == 3; };
+  if (shape.size() != 4 || (!is_channels(shape[1]) && !is_channels(shape[3]))) return {};
+  const auto size = [](int64_t d) { return std::max<int64_t>(d, 0); };
+  if (is_channels(shape[1])) return ImageShape{shape[1], size(shape[2]), size(shape[3]), false};
+  return ImageShape{shape[3], size(shape[1]), size(shape[2]), true};
 }
 
 }  // namespace octet

@@ -8,6 +8,7 @@
 //   linear otherwise rgb | bgr | gray                  channel order; rgb without it mean=a[,b,c] std=a[,b,c]
 //   multiple=N[,PAD]                  grow to the right and below to the next multiples of N, filled with PAD
 //   scale=f  (x - mean) / std * scale in float32, x in 0..255, channels in the order given to the network
+//   nhwc                              the tensor is 1 x H x W x C (TensorFlow's), not 1 x C x H x W
 //
 // The geometry steps run from left to right; their sizes round half to even. The others may stand anywhere,
 // each once.
@@ -40,6 +41,9 @@ class Preprocess {
   std::string text() const;
 
   int channels() const { return order_ == Order::kGray ? 1 : 3; }
+  bool channels_last() const { return channels_last_; }
+  // Adds `nhwc` where a network's input of this shape (image_shape) needs it.
+  void fit(const Shape& input);
 
   // Height and width of every result, where they do not depend on the image.
   struct Size {
@@ -57,7 +61,7 @@ class Preprocess {
 
   // `bgr` is 8-bit with 3 channels in OpenCV's order and not empty. Throws Error where a step does not fit
   // the image.
-  Tensor apply(const cv::Mat& bgr) const;        // float32 1 x C x H x W
+  Tensor apply(const cv::Mat& bgr) const;        // float32 1 x C x H x W, or 1 x H x W x C
   Tensor apply_bytes(const cv::Mat& bgr) const;  // uint8 1 x H x W x C: geometry and channel order only
 
  private:
@@ -82,6 +86,15 @@ class Preprocess {
   Order order_ = Order::kRgb;
   std::vector<double> mean_, std_;  // empty, one value, or one per channel
   double scale_ = 1;
+  bool channels_last_ = false;
 };
+
+// A network's input as an image. Sizes that are not known are 0.
+struct ImageShape {
+  int64_t channels, height, width;
+  bool channels_last;
+};
+// N x C x H x W or N x H x W x C with C of 1 or 3; the first where both would do. Nullopt for other shapes.
+std::optional<ImageShape> image_shape(const Shape& shape);
 
 }  // namespace octet

@@ -49,6 +49,7 @@ TEST(PreprocessText, Canonical) {
   for (const char* text :
        {"short=3 crop=2x1 bgr mean=0.1,0.2,0.3 std=0.229,0.224,0.225 scale=0.00392156862745098"})
     EXPECT_EQ(canonical(text), text);
+  EXPECT_EQ(canonical("nhwc bgr scale=2"), "bgr scale=2 nhwc");
   EXPECT_EQ(Preprocess::parse("gray").channels(), 1);
   EXPECT_EQ(Preprocess::parse("short=9 crop=5x4").output_size(), (Preprocess::Size{4, 5}));
   EXPECT_FALSE(Preprocess::parse("short=9").output_size());
@@ -161,6 +162,35 @@ TEST(PreprocessGeometry, Errors) {
                        "does not fit an image of 31x40"));
   EXPECT_TRUE(contains(error_of([] { Preprocess::parse("short=16384").apply(picture(2000, 1)); }), "limit"));
   EXPECT_THROW(Preprocess().apply(cv::Mat()), Error);
+}
+
+TEST(PreprocessLayout, ChannelsLast) {
+  const cv::Mat image = picture(7, 5);
+  for (const char* text : {"rgb mean=1,2,3 std=4", "bgr", "gray"}) {
+    Preprocess p = Preprocess::parse(text);
+    const Tensor first = p.apply(image);
+    p.fit({1, 5, 7, p.channels()});
+    const Tensor last = p.apply(image);
+    const int64_t c = p.channels();
+    ASSERT_EQ(last.shape(), (Shape{1, 5, 7, c}));
+    for (int64_t i = 0; i < first.count(); ++i)
+      ASSERT_EQ(last.as<float>()[static_cast<size_t>(i % 35 * c + i / 35)],
+                first.as<float>()[static_cast<size_t>(i)]);
+  }
+}
+
+TEST(PreprocessLayout, FollowsTheInput) {
+  const auto fitted = [](const char* text, const Shape& input) {
+    Preprocess p = Preprocess::parse(text);
+    p.fit(input);
+    return p.text();
+  };
+  EXPECT_EQ(fitted("rgb", {0, 0, 0, 3}), "rgb nhwc");
+  EXPECT_EQ(fitted("gray", {1, 28, 28, 1}), "gray nhwc");
+  for (const Shape& input :
+       {Shape{1, 3, 224, 224}, Shape{1, 3, 224, 3}, Shape{1, 224, 224, 1}, Shape{224, 224, 3}})
+    EXPECT_EQ(fitted("rgb", input), "rgb") << to_string(input);
+  EXPECT_EQ(fitted("rgb nhwc", {1, 3, 224, 224}), "rgb nhwc") << "as it was said";
 }
 
 TEST(PreprocessBytes, AgreeWithFloats) {

@@ -178,12 +178,16 @@ std::unique_ptr<Dataset> synthetic_arrays(std::map<std::string, SyntheticInput> 
 }
 
 std::string guess_preprocess(const Shape& shape) {
-  if (shape.size() != 4 || shape[0] > 1 || (shape[1] != 3 && shape[1] != 1)) return {};
+  const auto image = image_shape(shape);
+  if (!image || shape[0] > 1) return {};
   const auto side = [](int64_t d) { return d > 0 ? d : 224; };
-  if (side(shape[2]) < 8 || side(shape[3]) < 8) return {};
-  return fmt::format(
-      "stretch={}x{} {}", side(shape[3]), side(shape[2]),
-      shape[1] == 3 ? "rgb mean=123.675,116.28,103.53 std=58.395,57.12,57.375" : "gray mean=127.5 std=127.5");
+  const int64_t width = side(image->width), height = side(image->height);
+  if (width < 8 || height < 8) return {};
+  const char* const colours = image->channels == 1 ? "gray mean=127.5 std=127.5"
+                              : image->channels_last
+                                  ? "rgb mean=127.5 std=127.5"
+                                  : "rgb mean=123.675,116.28,103.53 std=58.395,57.12,57.375";
+  return fmt::format("stretch={}x{} {}{}", width, height, colours, image->channels_last ? " nhwc" : "");
 }
 
 }  // namespace octet

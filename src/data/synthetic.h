@@ -36,8 +36,9 @@ struct SyntheticInput {
 std::unique_ptr<Dataset> synthetic_arrays(std::map<std::string, SyntheticInput> inputs,
                                           int64_t count = kSyntheticSamples);
 
-// A preprocessing that fits an image input 1 x C x H x W: stretched to H x W, and for 3 channels the mean and
-// deviation of ImageNet. Sizes that are 0 become 224. Empty when the shape is not that of an image.
+// A preprocessing that fits an image input (image_shape): stretched to H x W, and for 3 channels the mean and
+// deviation of ImageNet, or TensorFlow's -1 to 1 where the channels are last. Sizes that are 0 become 224.
+// Empty when the shape is not that of an image.
 std::string guess_preprocess(const Shape& shape);
 
 }  // namespace octet

@@ -70,6 +70,7 @@ TEST(Synthetic, GuessesPreprocessing) {
   EXPECT_EQ(Preprocess::parse(guess_preprocess({1, 3, 240, 320})).output_size(),
             (Preprocess::Size{240, 320}));
   EXPECT_EQ(Preprocess::parse(guess_preprocess({0, 1, 0, 0})).output_size(), (Preprocess::Size{224, 224}));
+  EXPECT_EQ(guess_preprocess({1, 240, 320, 3}), "stretch=320x240 rgb mean=127.5 std=127.5 nhwc");
   EXPECT_EQ(guess_preprocess({1, 128, 768}), "");
   EXPECT_EQ(guess_preprocess({1, 64, 56, 56}), "");
 }

@@ -104,6 +104,15 @@ std::optional<std::vector<ChannelLink>> channel_links(const Graph& graph, const 
   return run_of(*in, 0, 0);
 }
 
+ValueId channels_first_image(const Graph& graph, ValueId value) {
+  const std::vector<NodeId>& readers = graph.consumers(value);
+  if (readers.size() != 1 || graph.is_output(value)) return kNoId;
+  const Node& node = graph.node(readers[0]);
+  const bool first =
+      node.is("Transpose") && node.attributes.get_ints("perm", {}) == std::vector<int64_t>{0, 3, 1, 2};
+  return first ? node.outputs[0] : kNoId;
+}
+
 std::optional<QuantParams> moved_params(const Graph& graph, const Node& node, size_t output,
                                         const QuantParams& input) {
   if (!input.per_channel()) return input;

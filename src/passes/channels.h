@@ -19,6 +19,10 @@ struct ChannelLink {
 std::optional<std::vector<ChannelLink>> channel_links(const Graph& graph, const Node& node, size_t input,
                                                       size_t output);
 
+// N x C x H x W of a value N x H x W x C that only a Transpose reads; kNoId where it is not such a value.
+// 8-bit images begin there, where an axis of channels is.
+ValueId channels_first_image(const Graph& graph, ValueId value);
+
 // Parameters of the output that keep every integer as it is; nullopt where there are none. One scale stays
 // one scale.
 std::optional<QuantParams> moved_params(const Graph& graph, const Node& node, size_t output,

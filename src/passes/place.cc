@@ -4,6 +4,7 @@
 
 #include "ops/op_def.h"
 #include "passes/attention.h"
+#include "passes/channels.h"
 #include "passes/groups.h"
 #include "passes/logarithms.h"
 #include "passes/pads.h"
@@ -198,6 +199,7 @@ class Placer {
   void visit_move(NodeId id) {
     const Node& node = graph_.node(id);
     const auto wants = [&](ValueId v) { return wanted(v); };
+    if (graph_.is_input(node.inputs[0]) && channels_first_image(graph_, node.inputs[0]) != kNoId) return;
     const bool any =
         wanted(node.outputs[0]) || (node.is("Split") && std::ranges::any_of(node.outputs, wants));
     if (!any || !selected(node)) return;

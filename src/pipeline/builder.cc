@@ -109,7 +109,8 @@ QuantizeArguments arguments_of(const BuilderConfig& config) {
 void write_cache(const BuilderConfig& config, const FloatModel& model, const QuantizeArguments& arguments) {
   QuantizationArguments quantization = arguments.quantization;
   quantization.target = "tensorrt";
-  const auto preprocess = arguments.data.choose_preprocess({&model.graph.metadata}, {});
+  const auto preprocess =
+      arguments.data.choose_preprocess({&model.graph.metadata}, only_input(model.graph), {});
   const auto data = arguments.data.open(preprocess);
   const Calibrated done = calibrate_whole(model, quantization, *data, preprocess,
                                           {arguments.threads, &no_progress(), "calibrating"});
@@ -251,7 +252,8 @@ std::string calibrate(const Model& model, const BuilderConfig& config, const std
     fail(ErrorCode::kInvalidArgument, "calibration needs data: set a calibrator, or a folder as data");
   const FloatModel floats = float_model(model.state());
   use_data(config, model.inputs(), model.outputs(), arguments.data);
-  const auto preprocess = arguments.data.choose_preprocess({&floats.graph.metadata}, config.log);
+  const auto preprocess =
+      arguments.data.choose_preprocess({&floats.graph.metadata}, only_input(floats.graph), config.log);
   const auto data = arguments.data.open(preprocess);
   const Calibrated done = calibrate_whole(floats, arguments.quantization, *data, preprocess,
                                           {config.threads, &no_progress(), "calibrating"});
@@ -290,7 +292,8 @@ ModelComparison compare(const runtime::Engine& reference, const runtime::Engine&
     fail(ErrorCode::kInvalidArgument, "comparison needs data: set a calibrator, or a folder as data");
   DataArguments data;
   use_data(config, reference.inputs(), reference.outputs(), data);
-  const auto preprocess = data.choose_preprocess({&engine.metadata(), &reference.metadata()}, config.log);
+  const auto preprocess = data.choose_preprocess({&engine.metadata(), &reference.metadata()},
+                                                 only_input(engine.state().engine.model()), config.log);
   const Comparison done =
       compare_engines(reference.state().engine, engine.state().engine, *data.open(preprocess),
                       {config.threads, &no_progress(), "comparing"});

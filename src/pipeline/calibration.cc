@@ -44,18 +44,41 @@ class FirstSamples final : public Dataset {
 }  // namespace
 
 std::optional<std::string> DataArguments::choose_preprocess(std::initializer_list<const Metadata*> stored,
-                                                            const Log& log) const {
+                                                            const Shape& input, const Log& log) const {
+  const auto canonical = [&](const std::string& text) {
+    Preprocess parsed = Preprocess::parse(text);
+    parsed.fit(input);
+    return parsed.text();
+  };
   std::optional<std::string> found;
   for (const Metadata* metadata : stored) {
     const auto entry = metadata->find(kPreprocessKey);
-    if (!found && entry != metadata->end() && !entry->second.empty())
-      found = Preprocess::parse(entry->second).text();
+    if (!found && entry != metadata->end() && !entry->second.empty()) found = canonical(entry->second);
   }
   if (!preprocess) return found;
-  const std::string given = Preprocess::parse(*preprocess).text();
+  const std::string given = canonical(*preprocess);
   if (found && *found != given)
     note(log, fmt::format("--preprocess \"{}\" differs from the stored \"{}\"", given, *found));
   return given;
+}
+
+namespace {
+
+Shape known_sizes(const Dims& dims) {
+  Shape shape;
+  for (const Dim& d : dims) shape.push_back(d.known() ? d.value() : 0);
+  return shape;
+}
+
+}  // namespace
+
+Shape only_input(const Graph& graph) {
+  if (graph.inputs().size() != 1 || !graph.value(graph.inputs()[0]).shape) return {};
+  return known_sizes(*graph.value(graph.inputs()[0]).shape);
+}
+
+Shape only_input(const engine::Model& model) {
+  return model.inputs.size() == 1 ? known_sizes(model.tensors[model.inputs[0]].shape) : Shape();
 }
 
 std::unique_ptr<Dataset> DataArguments::open(const std::optional<std::string>& chosen, int64_t most) const {

@@ -34,13 +34,17 @@ struct DataArguments {
   bool skip_bad = false;
 
   bool given() const { return samples != nullptr || !data.empty(); }
-  // The canonical preprocessing: `preprocess`, or else what the first of these has stored. A note when both
-  // are there and differ.
+  // The canonical preprocessing: `preprocess`, or else what the first of these has stored, in the layout of
+  // the network's `input` (only_input). A note when both are there and differ.
   std::optional<std::string> choose_preprocess(std::initializer_list<const Metadata*> stored,
-                                               const Log& log) const;
+                                               const Shape& input, const Log& log) const;
   // `most` above 0 limits the samples further.
   std::unique_ptr<Dataset> open(const std::optional<std::string>& chosen, int64_t most = 0) const;
 };
+
+// The shape of a network's only input, with 0 for sizes that are not known; empty where there are several.
+Shape only_input(const Graph& graph);
+Shape only_input(const engine::Model& model);
 
 struct QuantizationArguments {
   std::string method = "mse";

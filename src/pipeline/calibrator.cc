@@ -23,15 +23,21 @@ ImageFolderCalibrator::ImageFolderCalibrator(std::filesystem::path folder, std::
 
 std::string ImageFolderCalibrator::preprocess(const std::vector<int64_t>& shape) const {
   constexpr int64_t kLikelySide = 256;  // what build takes for sizes that nobody chose
-  if (!preprocess_.empty()) return preprocess_;
-  if (shape.size() != 4 || (shape[1] != 1 && shape[1] != 3))
-    fail(
-        ErrorCode::kInvalidArgument,
-        "the input is no image (N x 1 or 3 x H x W): say how an image becomes its tensor by a preprocessing");
+  const auto fitting = [&](const std::string& text) {
+    Preprocess result = Preprocess::parse(text);
+    result.fit(shape);
+    return result.text();
+  };
+  if (!preprocess_.empty()) return fitting(preprocess_);
+  const auto image = image_shape(shape);
+  if (!image)
+    fail(ErrorCode::kInvalidArgument,
+         "the input is no image (N x 1 or 3 x H x W, or channels last): say how an image becomes its tensor "
+         "by "
+         "a preprocessing");
   const auto side = [](int64_t size) { return size > 0 ? size : kLikelySide; };
-  return Preprocess::parse(fmt::format("letterbox={}x{},128 {} std=255", side(shape[3]), side(shape[2]),
-                                       shape[1] == 1 ? "gray" : "rgb"))
-      .text();
+  return fitting(fmt::format("letterbox={}x{},128 {} std=255", side(image->width), side(image->height),
+                             image->channels == 1 ? "gray" : "rgb"));
 }
 
 bool ImageFolderCalibrator::next_batch(std::span<CalibrationArray> arrays) {

@@ -257,7 +257,7 @@ Quantized quantize(const QuantizeArguments& arguments, FloatModel& model, Progre
     result.calibrated.table = reuse_table(arguments, model, log);
     if (const std::string& p = result.calibrated.table.preprocess; !p.empty()) stored[kPreprocessKey] = p;
   }
-  auto preprocess = arguments.data.choose_preprocess({&stored}, log);
+  auto preprocess = arguments.data.choose_preprocess({&stored}, only_input(model.graph), log);
   engine::Engine float_engine(build_engine(model.graph));
   RecipeSetup setup{model,
                     float_engine,

@@ -19,6 +19,8 @@ constexpr auto kPlain = Layout::kPlain;
 constexpr auto kNhwc = Layout::kNhwc;
 constexpr Case kCases[] = {
     {"quantize 3x224x224 to NHWC4", ConvertOp::kQuantize, kPlain, kNhwc, 3, 50176, 4},
+    {"quantize 224x224x3 to NHWC4", ConvertOp::kQuantize, kNhwc, kNhwc, 3, 50176, 4},
+    {"copy8 224x224x3 to NHWC4", ConvertOp::kCopy8, kNhwc, kNhwc, 3, 50176, 4},
     {"copy8 3x224x224 to NHWC4", ConvertOp::kCopy8, kPlain, kNhwc, 3, 50176, 4},
     {"quantize 64x56x56 to NHWC", ConvertOp::kQuantize, kPlain, kNhwc, 64, 3136, 64},
     {"quantize 64x56x56 plain", ConvertOp::kQuantize, kPlain, kPlain, 64, 3136, 64},

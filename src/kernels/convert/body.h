@@ -2,6 +2,7 @@
 // instruction set's file has its own copy.
 #pragma once
 
+#include "kernels/convert/narrow_pixels.h"
 #include "kernels/convert/rows.h"
 #include "kernels/convert/tiles.h"
 
@@ -109,6 +110,8 @@ struct ConvertBody {
       return;
     }
     const int64_t last = smaller(r.count, end * r.rows_per_piece);
+    if (r.length == c.channels && NarrowPixels<S>::fits(c))
+      return NarrowPixels<S>::run(c, begin * r.rows_per_piece, last);
     for (int64_t row = begin * r.rows_per_piece; row < last; ++row) run_row(c, r, row, 0, r.length);
   }
 };

@@ -26,13 +26,19 @@ void check(Random& random, int64_t number) {
   if (number % 50 == 0) c.images = c.channels = 1, c.pixels = random.range(1, 60000);
   c.in_layout = static_cast<Layout>(random.range(0, 1));
   c.out_layout = static_cast<Layout>(random.range(0, 1));
-  const bool bytes_in = c.op == ConvertOp::kDequantize || c.op == ConvertOp::kCopy8;
-  const bool bytes_out = c.op == ConvertOp::kQuantize || c.op == ConvertOp::kCopy8;
+  const auto bytes_out = [&] { return c.op == ConvertOp::kQuantize || c.op == ConvertOp::kCopy8; };
   c.in_stride = c.channels + random.range(0, 1) * random.range(0, 20);
   c.out_stride = c.channels + random.range(0, 1) * random.range(0, 20);
-  if (bytes_out && c.out_layout == Layout::kNhwc && random.chance(0.5)) {
+  if (bytes_out() && c.out_layout == Layout::kNhwc && random.chance(0.5)) {
     if (random.chance(0.5)) c.out_stride = (c.channels + 3) / 4 * 4;
     c.fill = random.range(0, c.out_stride);
+  }
+  if (number % 20 == 1) {  // an image with its channels last
+    c.op = random.chance(0.7) ? ConvertOp::kQuantize : ConvertOp::kCopy8;
+    c.in_layout = c.out_layout = Layout::kNhwc;
+    c.channels = c.in_stride = random.range(1, 4);
+    c.pixels = random.range(1, random.chance(0.3) ? 20000 : 200);
+    c.out_stride = c.fill = 4;
   }
   if (c.op == ConvertOp::kCopy32 && c.out_layout == Layout::kPlain && random.chance(0.5)) {
     c.images = 1;
@@ -65,8 +71,9 @@ void check(Random& random, int64_t number) {
     }
     if (random.chance(0.01)) x = random.chance(0.3) ? NAN : random.chance(0.5) ? INFINITY : -INFINITY;
   }
+  const bool bytes_in = c.op == ConvertOp::kDequantize || c.op == ConvertOp::kCopy8;
   c.input = bytes_in ? static_cast<const void*>(in_bytes.data()) : in_floats.data();
-  const int64_t out_bytes = out_count * (bytes_out ? 1 : 4);
+  const int64_t out_bytes = out_count * (bytes_out() ? 1 : 4);
   const auto guard = random.bytes(out_bytes + 64);
   auto expected = guard;
   c.output = expected.data();
@@ -82,7 +89,7 @@ void check(Random& random, int64_t number) {
       kernel->run(c, i, j);
       if (checked) {
         EXPECT_TRUE(same_outside(before, got, 0, {kernel->pixels(c, i).first, kernel->pixels(c, j - 1).last},
-                                 c.out_stride * (bytes_out ? 1 : 4)));
+                                 c.out_stride * (bytes_out() ? 1 : 4)));
       }
     });
     ASSERT_EQ(expected, got)
