@@ -49,7 +49,7 @@ void add_options(CLI::App& app, DataArguments& a, bool required) {
       ->type_name("PATH");
   app.add_option("--preprocess", a.preprocess,
                  "how an image becomes a tensor, e.g. \"short=256 crop=224 rgb mean=127.5 std=127.5\"; steps "
-                 "short= stretch= crop= letterbox= multiple= interp= rgb bgr gray mean= std= scale=. "
+                 "short= stretch= crop= letterbox= multiple= interp= rgb bgr gray mean= std= scale= nhwc. "
                  "Default: what the "
                  "model or engine has stored")
       ->type_name("STEPS");
@@ -104,7 +104,8 @@ void add_options(CLI::App& app, QuantizationArguments& a, bool whole) {
   app.add_flag("--weights-per-tensor", a.weights_per_tensor,
                "one scale per weight tensor, not per channel; the channels are equalized before");
   app.add_flag("--input-bytes", a.input_bytes,
-               "the model takes images as uint8 [N,C,H,W], before mean, std and scale of the preprocessing");
+               "the model takes images as uint8 in the layout of its float input, before mean, std and scale "
+               "of the preprocessing");
   app.add_flag("--quantize-outputs", a.quantize_outputs,
                "the network's outputs are 8-bit too, for build --int8-only");
 }

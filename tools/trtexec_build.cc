@@ -30,8 +30,8 @@ std::vector<ShapeProfile> build_profiles(const TrtexecOptions& options) {
 // The preprocessing of the classic calibrator; nullopt for inputs that are no images.
 std::optional<std::string> classic_preprocess(const TrtexecOptions& options, const Graph& graph) {
   constexpr int64_t kLikelySide = 256;  // what `build` takes for sizes that nobody chose
-  if (graph.inputs().size() != 1) return {};
-  const Value& input = graph.value(graph.inputs()[0]);
+  if (graph.only_input() == kNoId) return {};
+  const Value& input = graph.value(graph.only_input());
   if (input.dtype != DType::kFloat32 || !input.shape || input.shape->size() != 4) return {};
   Shape shape;
   for (const Dim& d : *input.shape) shape.push_back(d.known() ? d.value() : 0);

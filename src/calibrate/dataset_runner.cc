@@ -65,32 +65,97 @@ std::map<std::string, int64_t> shapes_for(const engine::Model& model, std::span<
   return engine::symbols_for(model, shapes);
 }
 
+namespace {
+
+bool is_read(const engine::Model& model, int32_t tensor) {
+  const auto contains = [&](const std::vector<int32_t>& list) {
+    return std::find(list.begin(), list.end(), tensor) != list.end();
+  };
+  return contains(model.outputs) ||
+         std::any_of(model.steps.begin(), model.steps.end(),
+                     [&](const engine::StepDef& step) { return contains(step.inputs); }) ||
+         std::any_of(model.tensors.begin(), model.tensors.end(),
+                     [&](const engine::TensorDef& t) { return t.parent == tensor; });
+}
+
+// The inputs that something reads, or all where none is.
+std::vector<int32_t> read_inputs(const engine::Model& model) {
+  std::vector<int32_t> read;
+  std::copy_if(model.inputs.begin(), model.inputs.end(), std::back_inserter(read),
+               [&](int32_t t) { return is_read(model, t); });
+  return read.empty() ? model.inputs : read;
+}
+
+// For an input that nothing reads, of the size that the others imply.
+Tensor zeros(const engine::Model& model, const engine::TensorDef& def, std::span<const Tensor> others) {
+  std::map<std::string, int64_t> sizes;
+  for (size_t i = 0; i < others.size(); ++i) {
+    const Dims& dims = model.tensors[model.inputs[i]].shape;
+    for (size_t d = 0; d < std::min(dims.size(), others[i].shape().size()); ++d)
+      if (!dims[d].known() && dims[d].op() == Dim::Op::kSymbol) sizes[dims[d].name()] = others[i].shape()[d];
+  }
+  Shape shape;
+  for (const Dim& d : def.shape)
+    shape.push_back(d.known()                                             ? d.value()
+                    : d.op() == Dim::Op::kSymbol && sizes.count(d.name()) ? sizes[d.name()]
+                                                                          : 1);
+  return {def.dtype, std::move(shape)};
+}
+
+// The sample's tensor for an input; null where it has none.
+const Tensor* find_input(const std::map<std::string, Tensor>& named, const std::string& name) {
+  auto found = named.find(name);
+  if (found == named.end() && named.size() == 1 && named.begin()->first.empty()) found = named.begin();
+  return found == named.end() ? nullptr : &found->second;
+}
+
+// Preprocessed images for an engine that takes their bytes become these.
+Tensor fitting(const engine::Model& model, const engine::TensorDef& def, const Tensor& given) {
+  const auto preprocess = model.metadata.find(kPreprocessKey);
+  if (given.dtype() == DType::kFloat32 && def.dtype == DType::kUInt8 && preprocess != model.metadata.end())
+    return image_bytes(given, Preprocess::parse(preprocess->second));
+  if (given.dtype() != def.dtype)
+    fail(ErrorCode::kInvalidArgument, "input '{}' is {}, the model expects {}", def.name,
+         dtype_name(given.dtype()), dtype_name(def.dtype));
+  return given;
+}
+
+}  // namespace
+
+Shape known_sizes(const Dims& dims) {
+  Shape shape;
+  for (const Dim& d : dims) shape.push_back(d.known() ? d.value() : 0);
+  return shape;
+}
+
+Shape only_input(const engine::Model& model) {
+  const std::vector<int32_t> read = read_inputs(model);
+  return read.size() == 1 ? known_sizes(model.tensors[read[0]].shape) : Shape();
+}
+
 std::vector<Tensor> order_inputs(const engine::Model& model, const std::map<std::string, Tensor>& named) {
-  std::vector<Tensor> inputs;
   std::string names;
   for (int32_t t : model.inputs) names += (names.empty() ? "'" : ", '") + model.tensors[t].name + "'";
-  if (named.size() != model.inputs.size())
+  const std::vector<int32_t> read = read_inputs(model);
+  const auto left_out = [&](int32_t t) {
+    return !named.count(model.tensors[t].name) && std::find(read.begin(), read.end(), t) == read.end();
+  };
+  const auto without = static_cast<size_t>(std::count_if(model.inputs.begin(), model.inputs.end(), left_out));
+  if (named.size() + without != model.inputs.size())
     fail(ErrorCode::kInvalidArgument, "the data has {} input{}, the model has {}: {}", named.size(),
          named.size() == 1 ? "" : "s", model.inputs.size(), names);
-  for (int32_t t : model.inputs) {
-    const engine::TensorDef& def = model.tensors[t];
-    auto found = named.find(def.name);
-    if (found == named.end() && named.size() == 1 && named.begin()->first.empty()) found = named.begin();
-    if (found == named.end())
+  std::vector<Tensor> inputs(model.inputs.size());
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const engine::TensorDef& def = model.tensors[model.inputs[i]];
+    if (left_out(model.inputs[i])) continue;
+    const Tensor* const found = find_input(named, def.name);
+    if (found == nullptr)
       fail(ErrorCode::kInvalidArgument, "the data has no input '{}': the model's inputs are {}", def.name,
            names);
-    // Preprocessed images for an engine that takes their bytes.
-    const auto preprocess = model.metadata.find(kPreprocessKey);
-    if (found->second.dtype() == DType::kFloat32 && def.dtype == DType::kUInt8 &&
-        preprocess != model.metadata.end()) {
-      inputs.push_back(image_bytes(found->second, Preprocess::parse(preprocess->second)));
-      continue;
-    }
-    if (found->second.dtype() != def.dtype)
-      fail(ErrorCode::kInvalidArgument, "input '{}' is {}, the model expects {}", def.name,
-           dtype_name(found->second.dtype()), dtype_name(def.dtype));
-    inputs.push_back(found->second);
+    inputs[i] = fitting(model, def, *found);
   }
+  for (size_t i = 0; i < inputs.size(); ++i)
+    if (left_out(model.inputs[i])) inputs[i] = zeros(model, model.tensors[model.inputs[i]], inputs);
   return inputs;
 }
 

@@ -61,9 +61,14 @@ class DatasetRunner {
 // what was expected.
 std::map<std::string, int64_t> shapes_for(const engine::Model& model, std::span<const Tensor> inputs);
 
+// Sizes that are not known are 0.
+Shape known_sizes(const Dims& dims);
+// The shape of the network's only input (Graph::only_input), so; empty where there is none.
+Shape only_input(const engine::Model& model);
+
 // A sample's tensors in the order of the engine's inputs. Float images become bytes again for an engine whose
-// input is uint8 and that knows how they were preprocessed. Throws Error for names that are missing or
-// unknown, and for wrong dtypes.
+// input is uint8 and that knows how they were preprocessed. Inputs that nothing reads may be missing: they
+// are zeros. Throws Error for other names that are missing or unknown, and for wrong dtypes.
 std::vector<Tensor> order_inputs(const engine::Model& model, const std::map<std::string, Tensor>& named);
 
 }  // namespace octet

@@ -161,6 +161,16 @@ void Graph::rename(ValueId value, std::string_view value_name) {
   value_names_.emplace(fresh, value);
 }
 
+ValueId Graph::only_input() const {
+  ValueId only = kNoId;
+  for (ValueId input : inputs_) {
+    if (consumers(input).empty() && !is_output(input)) continue;
+    if (only != kNoId) return kNoId;
+    only = input;
+  }
+  return only;
+}
+
 bool Graph::is_output(ValueId value) const {
   return std::ranges::find(outputs_, value) != outputs_.end();
 }

@@ -99,6 +99,9 @@ class Graph {
   const std::vector<ValueId>& outputs() const { return outputs_; }
   bool is_output(ValueId value) const;
   bool is_input(ValueId value) const { return value != kNoId && is_input_[value]; }
+  // The only input that is read or an output, where there is one: exporters forget inputs that nothing reads.
+  // kNoId: there are none or several.
+  ValueId only_input() const;
   bool is_constant(ValueId value) const { return value != kNoId && values_[value].constant.has_value(); }
   // Nodes that read the value, each once, in order of their ids.
   const std::vector<NodeId>& consumers(ValueId value) const { return consumers_[value]; }

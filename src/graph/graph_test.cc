@@ -119,6 +119,18 @@ TEST(Graph, Prune) {
   EXPECT_EQ(s.graph.consumers(s.a), std::vector<NodeId>{1});
 }
 
+TEST(Graph, OnlyInput) {
+  Graph g;
+  EXPECT_EQ(g.only_input(), kNoId);
+  const ValueId forgotten = g.add_input("forgotten", DType::kFloat32, Dims{1});
+  const ValueId x = g.add_input("x", DType::kFloat32, Dims{1});
+  EXPECT_EQ(g.only_input(), kNoId) << "nothing is read";
+  g.mark_output(g.add_op("Relu", "r", {x}, "y"));
+  EXPECT_EQ(g.only_input(), x);
+  g.mark_output(forgotten);
+  EXPECT_EQ(g.only_input(), kNoId) << "two are needed";
+}
+
 TEST(Graph, CopiesAreIndependent) {
   Small s;
   Graph copy = s.graph;

@@ -62,23 +62,9 @@ std::optional<std::string> DataArguments::choose_preprocess(std::initializer_lis
   return given;
 }
 
-namespace {
-
-Shape known_sizes(const Dims& dims) {
-  Shape shape;
-  for (const Dim& d : dims) shape.push_back(d.known() ? d.value() : 0);
-  return shape;
-}
-
-}  // namespace
-
 Shape only_input(const Graph& graph) {
-  if (graph.inputs().size() != 1 || !graph.value(graph.inputs()[0]).shape) return {};
-  return known_sizes(*graph.value(graph.inputs()[0]).shape);
-}
-
-Shape only_input(const engine::Model& model) {
-  return model.inputs.size() == 1 ? known_sizes(model.tensors[model.inputs[0]].shape) : Shape();
+  const ValueId input = graph.only_input();
+  return input != kNoId && graph.value(input).shape ? known_sizes(*graph.value(input).shape) : Shape();
 }
 
 std::unique_ptr<Dataset> DataArguments::open(const std::optional<std::string>& chosen, int64_t most) const {

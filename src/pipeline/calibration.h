@@ -42,9 +42,8 @@ struct DataArguments {
   std::unique_ptr<Dataset> open(const std::optional<std::string>& chosen, int64_t most = 0) const;
 };
 
-// The shape of a network's only input, with 0 for sizes that are not known; empty where there are several.
+// As only_input of dataset_runner.h.
 Shape only_input(const Graph& graph);
-Shape only_input(const engine::Model& model);
 
 struct QuantizationArguments {
   std::string method = "mse";

@@ -25,6 +25,7 @@ std::unique_ptr<Dataset> stand_in(const Graph& graph, std::optional<std::string>
   const int64_t count = most > 0 ? std::min(most, kSyntheticSamples) : kSyntheticSamples;
   std::map<std::string, SyntheticInput> inputs;
   for (ValueId v : graph.inputs()) {
+    if (graph.only_input() != kNoId && v != graph.only_input()) continue;
     SyntheticInput input{*graph.value(v).dtype, {}};
     for (const Dim& d : *graph.value(v).shape) input.shape.push_back(d.known() ? d.value() : 0);
     inputs.emplace(graph.value(v).name, std::move(input));

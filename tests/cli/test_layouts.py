@@ -1,0 +1,93 @@
+#!/usr/bin/env python3
+"""Models as TensorFlow and Keras export them: channels last, pixels scaled within, inputs that nothing reads.
+
+    test_layouts.py OCTET [unittest's arguments]
+
+Standard library only; the models are made here.
+"""
+
+import array
+import random
+
+import case
+import tiny_onnx as onnx
+from case import CALIB, VAL, Case
+
+SIDE = 64
+MEAN, DEVIATION = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+PIXELS = f"short={SIDE} crop={SIDE}"
+
+
+def network(channels_last):
+    """relu(conv((x - mean) / deviation)), an average and eight classes; `forgotten` leads nowhere."""
+    g = random.Random(9)
+    numbers = [1, 1, 1, 3] if channels_last else [1, 3, 1, 1]
+    nodes = [onnx.node("Sub", ["image", "mean"], ["centred"]), onnx.node("Div", ["centred", "deviation"], ["x"])]
+    if channels_last:
+        nodes.append(onnx.node("Transpose", ["x"], ["first"], perm=[0, 3, 1, 2]))
+    nodes += [
+        onnx.node("Conv", ["first" if channels_last else "x", "w", "b"], ["c"], kernel_shape=[3, 3],
+                  strides=[2, 2], pads=[0, 0, 1, 1]),
+        onnx.node("Relu", ["c"], ["r"]),
+        onnx.node("GlobalAveragePool", ["r"], ["p"]),
+        onnx.node("Flatten", ["p"], ["f"]),
+        onnx.node("Gemm", ["f", "v"], ["y"], transB=1),
+    ]
+    constants = [
+        onnx.tensor("mean", numbers, MEAN), onnx.tensor("deviation", numbers, DEVIATION),
+        onnx.tensor("w", [16, 3, 3, 3], [g.uniform(-1, 1) for _ in range(432)]),
+        onnx.tensor("b", [16], [g.uniform(-1, 1) for _ in range(16)]),
+        onnx.tensor("v", [8, 16], [g.uniform(-1, 1) for _ in range(128)]),
+    ]
+    shape = ["batch", SIDE, SIDE, 3] if channels_last else ["batch", 3, SIDE, SIDE]
+    inputs = [onnx.value_info("forgotten", [1, 1, 1, 3]), onnx.value_info("image", shape)]
+    return onnx.model(nodes, inputs if channels_last else inputs[1:], [onnx.value_info("y", ["batch", 8])], constants)
+
+
+class Layouts(Case):
+    def setUp(self):
+        super().setUp()
+        for name, last in (("last", True), ("first", False)):
+            (self.folder / f"{name}.onnx").write_bytes(network(last))
+
+    def outputs(self, model, *words):
+        self.works("run", self.folder / model, "--data", VAL, "--limit", 12, *words, "-o", self.folder / "out")
+        shape, data = onnx.read_npy(self.folder / "out/y.npy")
+        self.assertEqual(shape, (12, 8))
+        return array.array("f", data)
+
+    def assert_near(self, a, b, share):
+        largest = max(map(abs, a))
+        self.assertLess(max(abs(x - y) for x, y in zip(a, b)), share * largest)
+
+    def test_channels_last_equals_channels_first(self):
+        floats = [self.outputs(f"{name}.onnx", "--preprocess", PIXELS) for name in ("last", "first")]
+        self.assert_near(*floats, 1e-5)
+        stored = []
+        for name in ("last", "first"):
+            model = self.folder / f"{name}.onnx"
+            for words in ((), ("--input-bytes",), ("--target", "tensorrt")):
+                self.works("quantize", model, "--data", CALIB, "--limit", 40, "--preprocess", PIXELS, *words, "-o",
+                           self.folder / "q.onnx")
+                self.works("build", self.folder / "q.onnx", "-o", self.folder / "q.octet")
+                # The preprocessing is the stored one.
+                stored.append(self.outputs("q.octet"))
+                self.assert_near(floats[0], stored[-1], 0.05)
+        for last, first in zip(stored[:3], stored[3:]):
+            self.assert_near(last, first, 1e-5)
+        self.assertEqual(stored[0], stored[1])  # every byte is stored as itself
+
+    def test_without_data(self):
+        done = self.works("quantize", self.folder / "last.onnx", "-o", self.folder / "q.onnx")
+        self.assertIn('--preprocess "stretch=64x64 rgb mean=127.5 std=127.5 nhwc"', done.stderr)
+        self.works("trtexec", f"--onnx={self.folder}/last.onnx", "--int8", f"--calib={CALIB}", "--duration=0.1",
+                   f"--saveEngine={self.folder}/q.octet")
+
+    def test_inputs_that_are_read_must_be_given(self):
+        (self.folder / "rows.npy").write_bytes(onnx.npy([2, 8], [1.0] * 16))
+        self.fails("run", self.folder / "last.onnx", "--data", self.folder / "rows.npy", "-o", self.folder / "out",
+                   says="image")
+
+
+if __name__ == "__main__":
+    case.main(__doc__)
