@@ -211,6 +211,42 @@ TEST(ImageInput, EveryByteIsStoredAsItself) {
   }
 }
 
+TEST(ImageInput, BytesGoThroughWhatTheModelAdds) {
+  const Preprocess preprocess = Preprocess::parse("rgb");
+  const auto network = [] {
+    Net n({1, 3, 16, 16});
+    const std::vector<float> mean{-123.675f, -116.28f, -103.53f};
+    const ValueId shift =
+        n.g.add_constant("mean", Tensor::of<float>({1, 3, 1, 1}, std::span<const float>(mean)));
+    return n.finish(n.conv(n.op("Add", {n.x, shift}, "shifted"), 3, 4, "y", 1, false));
+  };
+  Graph g = network();
+  const Placement placement = place(g, {});
+  ActivationParams params = tensor_params(g, placement, {}, [](const std::string&) { return Range{-1, 1}; });
+  const auto image = use_image_grid(g, placement, {}, preprocess, params);
+  ASSERT_TRUE(image);
+  EXPECT_EQ(params.at(image->value).zero_point, (std::vector<int32_t>{124, 116, 104}));
+  fold_image_offset(g, placement, {}, *image);
+  insert_qdq(g, placement, {}, params);
+  add_image_offset(g, *image);
+  Graph bytes = g;
+  take_image_bytes(bytes, *image);
+  infer_shapes(g);
+  infer_shapes(bytes);
+  verify(bytes);
+  EXPECT_EQ(ops_of(bytes).front(), "DequantizeLinear");
+  Tensor all(DType::kUInt8, {1, 3, 16, 16}), x(DType::kFloat32, {1, 3, 16, 16});
+  for (int64_t i = 0; i < 768; ++i) {
+    all.as<uint8_t>()[i] = static_cast<uint8_t>(i);
+    x.as<float>()[i] = static_cast<float>(i % 256);
+  }
+  const Tensor a = run(g, x), b = run(bytes, all), expected = run(network(), x);
+  for (int64_t i = 0; i < a.count(); ++i) {
+    ASSERT_EQ(a.as<float>()[i], b.as<float>()[i]) << i;
+    ASSERT_NEAR(a.as<float>()[i], expected.as<float>()[i], 3) << i;
+  }
+}
+
 TEST(ImageInput, OthersKeepTheirGrid) {
   Net n({1, 4, 6, 6});
   const Graph g = n.finish(n.conv(n.x, 4, 4, "y"));

@@ -8,6 +8,7 @@
 #include "passes/channel_groups.h"
 #include "passes/channels.h"
 #include "passes/layer_weights.h"
+#include "passes/match.h"
 #include "passes/pads.h"
 
 namespace octet {
@@ -19,17 +20,30 @@ struct ByteGrid {
   std::vector<int32_t> zero;
 };
 
-std::optional<ByteGrid> byte_grid(const Preprocess& preprocess) {
+// Of the preprocessed image with `shift` added to it: a number per channel, or none.
+std::optional<ByteGrid> byte_grid(const Preprocess& preprocess, const std::vector<float>& shift) {
   ByteGrid grid;
   for (const Preprocess::Affine& a : preprocess.affine()) {
     const double scale = static_cast<double>(a.scale) / a.std;
-    const double zero = std::nearbyint(a.mean);
+    const double mean = shift.empty() ? a.mean : a.mean - shift[grid.scale.size()] / scale;
+    const double zero = std::nearbyint(mean);
     if (!std::isfinite(scale) || !(scale > 1e-30) || !(zero >= 0 && zero <= 255)) return {};
     grid.scale.push_back(static_cast<float>(scale));
     grid.zero.push_back(static_cast<int32_t>(zero));
-    grid.offset.push_back(static_cast<float>((a.mean - zero) * scale));
+    grid.offset.push_back(static_cast<float>((mean - zero) * scale));
   }
   return grid;
+}
+
+// The constant that an Add of the canonical form (fold_input_scaling) adds to each channel; null for other
+// nodes.
+const Tensor* shift_of(const Graph& graph, const Node* node, ValueId source) {
+  if (node == nullptr || !node->is("Add") || node->inputs[0] != source || !graph.is_constant(node->inputs[1]))
+    return nullptr;
+  const Tensor& shift = *graph.value(node->inputs[1]).constant;
+  const bool per_channel = shift.dtype() == DType::kFloat32 && shift.rank() == 4 && shift.shape()[0] == 1 &&
+                           shift.shape()[1] == shift.count();
+  return per_channel ? &shift : nullptr;
 }
 
 template <typename T>
@@ -101,21 +115,30 @@ std::optional<ImageInput> use_image_grid(const Graph& graph, const Placement& pl
                                          const QuantizeOptions& options, const Preprocess& preprocess,
                                          ActivationParams& params) {
   const TargetRules& target = options.target ? *options.target : find_target("octet");
-  const auto grid = byte_grid(preprocess);
-  if (!grid || graph.inputs().size() != 1 || target.activation != DType::kUInt8) return {};
-  const ValueId given = graph.inputs()[0];
-  const ValueId input = preprocess.channels_last() ? channels_first_image(graph, given) : given;
-  if (input == kNoId) return {};
-  const auto moved = moved_values(graph, placement, options, input);
+  const ValueId given = graph.only_input();
+  if (given == kNoId || target.activation != DType::kUInt8) return {};
+  ImageInput image;
+  image.source = preprocess.channels_last() ? channels_first_image(graph, given) : given;
+  if (image.source == kNoId || graph.value(image.source).dtype != DType::kFloat32) return {};
+  image.value = image.source;
+  std::vector<float> shift;
+  if (only_use(graph, image.source)) {
+    const Node& reader = graph.node(graph.consumers(image.source)[0]);
+    if (const Tensor* constant = shift_of(graph, &reader, image.source)) {
+      if (constant->count() != preprocess.channels()) return {};
+      shift = to_float(*constant);
+      image.value = reader.outputs[0];
+    }
+  }
+  const auto grid = byte_grid(preprocess, shift);
+  const auto moved = moved_values(graph, placement, options, image.value);
+  if (!grid || !moved) return {};
   const auto channels = static_cast<int64_t>(grid->scale.size());
-  if (!moved || graph.value(input).dtype != DType::kFloat32 ||
-      static_cast<int64_t>(moved->at(input).size()) != channels)
-    return {};
+  if (static_cast<int64_t>(moved->at(image.value).size()) != channels) return {};
   const bool one = all_equal(grid->scale) && all_equal(grid->zero);
   if (!one && !target.channel_scales) return {};
-  ImageInput image{input, grid->offset};
-  if (std::all_of(image.offset.begin(), image.offset.end(), [](float o) { return o == 0; }))
-    image.offset = {};
+  if (std::any_of(grid->offset.begin(), grid->offset.end(), [](float o) { return o != 0; }))
+    image.offset = grid->offset;
   if (!image.offset.empty() && !only_layers(graph, placement, *moved)) return {};
   for (const auto& [value, from] : *moved) {
     QuantParams q{target.activation, one ? -1 : 1, {}, {}};
@@ -181,6 +204,13 @@ void add_image_offset(Graph& graph, const ImageInput& image) {
   const NodeId quantize = only_reader(graph, image.value, "QuantizeLinear");
   if (image.offset.empty()) return;
   const std::string name = graph.value(image.value).name;
+  if (const Tensor* shift = shift_of(graph, graph.producer(image.value), image.source)) {
+    Tensor sum = shift->clone();
+    for (size_t c = 0; c < image.offset.size(); ++c) sum.as<float>()[c] += image.offset[c];
+    graph.set_input(graph.value(image.value).producer, 1,
+                    graph.add_constant(name + "_offset", std::move(sum)));
+    return;
+  }
   const ValueId offset = graph.add_constant(
       name + "_offset", Tensor::of<float>({1, static_cast<int64_t>(image.offset.size()), 1, 1},
                                           std::span<const float>(image.offset)));
@@ -193,12 +223,13 @@ void add_image_offset(Graph& graph, const ImageInput& image) {
 
 void take_image_bytes(Graph& graph, const ImageInput& image) {
   ValueId shifted = image.value;
-  if (!image.offset.empty()) shifted = graph.node(only_reader(graph, image.value, "Add")).outputs[0];
+  if (!image.offset.empty() && image.value == image.source)
+    shifted = graph.node(only_reader(graph, image.value, "Add")).outputs[0];
   const NodeId quantize = only_reader(graph, shifted, "QuantizeLinear");
   const ValueId stored = graph.node(quantize).outputs[0];
   graph.remove_node(quantize);
-  graph.replace_uses(stored, image.value);
-  for (const ValueId v : {image.value, graph.inputs()[0]}) graph.value(v).dtype = graph.value(stored).dtype;
+  graph.replace_uses(stored, image.source);
+  for (const ValueId v : {image.source, graph.only_input()}) graph.value(v).dtype = graph.value(stored).dtype;
   graph.prune();
 }
 

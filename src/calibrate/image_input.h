@@ -17,13 +17,15 @@
 namespace octet {
 
 struct ImageInput {
-  ValueId value = kNoId;      // the graph's input, or what channels_first_image makes of it
-  std::vector<float> offset;  // per channel, added to the input; empty where all are 0
+  ValueId source = kNoId;     // the graph's input, or its transposition where its channels are last
+  ValueId value = kNoId;      // what is stored in 8 bits: `source`, or its sum with a constant per channel
+  std::vector<float> offset;  // per channel, added to `value`; empty where all are 0
 };
 
-// Gives the graph's only input, and what is merely moved from it, the grid of the preprocessing's bytes.
-// Nullopt (and nothing changes) where the input is no image of the preprocessing's channels, the target
-// cannot express the grid, the preprocessing is not affine, or others than 8-bit layers read the input.
+// Gives the graph's only input (Graph::only_input), or its sum with a constant per channel, and what is
+// merely moved from it, the grid of the preprocessing's bytes. Nullopt (and nothing changes) where the input
+// is no image of the preprocessing's channels, the target cannot express the grid, the preprocessing is not
+// affine, or others than 8-bit layers read the input.
 std::optional<ImageInput> use_image_grid(const Graph& graph, const Placement& placement,
                                          const QuantizeOptions& options, const Preprocess& preprocess,
                                          ActivationParams& params);

@@ -28,6 +28,7 @@ void canonicalize(Graph& graph) {
     changed |= fold_pads(graph);
     changed |= widen_1d(graph);
     changed |= fold_batch_norm(graph);
+    changed |= fold_input_scaling(graph);
     changed |= convolve_transposed(graph);
     changed |= fold_space_to_depth(graph);
     changed |= fuse_normalization(graph);

@@ -31,6 +31,11 @@ bool fold_batch_norm(Graph& graph);
 // nothing else can take it in.
 bool convolve_batch_norm(Graph& graph);
 
+// What scales and shifts an image before the first convolution ((x - mean) / std within the model): the
+// scales go into its weights, one Add stays, behind the Transpose of an image whose channels are last (up to
+// float rounding). The quantization of the sum takes it in.
+bool fold_input_scaling(Graph& graph);
+
 // A ConvTranspose by constant weights with equal strides becomes a Conv of all its phases and a DepthToSpace
 // (up to the order of additions), which have 8-bit forms. Functions of each element behind a DepthToSpace
 // come in front of it, and its phases become the outermost channels where a convolution makes them.
