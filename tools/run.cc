@@ -52,15 +52,11 @@ void check_input_name(const engine::Model& model, const std::string& name) {
   fail(ErrorCode::kInvalidArgument, "--input: the model has no input '{}', only {}", name, names);
 }
 
-// numpy has no bfloat16, so such an input may come as floats, which are rounded, or as the bits.
+// numpy has no bfloat16, so such an input may come as its bits.
 Tensor as_bfloat16(const Tensor& array) {
   if (array.dtype() == DType::kUInt16)
     return Tensor::view(DType::kBFloat16, array.shape(), array.raw(), std::make_shared<Tensor>(array));
-  if (array.dtype() != DType::kFloat32) return array;
-  Tensor rounded(DType::kBFloat16, array.shape());
-  for (int64_t i = 0; i < array.count(); ++i)
-    static_cast<uint16_t*>(rounded.raw())[i] = float_to_bfloat16(array.as<float>()[static_cast<size_t>(i)]);
-  return rounded;
+  return array;
 }
 
 std::map<std::string, Tensor> read_inputs(const Arguments& arguments, const engine::Model& model) {

@@ -32,7 +32,8 @@ std::optional<std::string> classic_preprocess(const TrtexecOptions& options, con
   constexpr int64_t kLikelySide = 256;  // what `build` takes for sizes that nobody chose
   if (graph.only_input() == kNoId) return {};
   const Value& input = graph.value(graph.only_input());
-  if (input.dtype != DType::kFloat32 || !input.shape || input.shape->size() != 4) return {};
+  const bool real = input.dtype && (*input.dtype == DType::kFloat32 || is_half(*input.dtype));
+  if (!real || !input.shape || input.shape->size() != 4) return {};
   Shape shape;
   for (const Dim& d : *input.shape) shape.push_back(d.known() ? d.value() : 0);
   auto profiles = options.calib_shapes.profiles();

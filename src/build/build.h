@@ -26,8 +26,9 @@ struct BuildOptions {
   // None: every dimension ranges from 0 to 65536. A dimension that has one size in all of them is no
   // dimension any more: the engine is static there.
   std::vector<ShapeProfile> profiles = {};
-  // How large float weights are stored: float32, float16 or bfloat16. Steps widen them when a context is
-  // created; with bfloat16 convolutions and products compute in it where the CPU can.
+  // How large float weights are stored: float32 (float16 where the model has them so), float16 or bfloat16.
+  // Steps widen them when a context is created; with bfloat16 convolutions and products compute in it where
+  // the CPU can.
   DType weights = DType::kFloat32;
   // Float convolutions and products in one fixed order: the same bits on every CPU.
   bool deterministic = false;
@@ -51,5 +52,8 @@ ShapeRanges shape_ranges(const Graph& graph, const std::vector<ShapeProfile>& pr
 
 // Large float weights of steps that compute in float become constants of type `to`.
 void shorten_weights(engine::Model& model, DType to);
+
+// Those that float16 holds exactly, as a model of 16-bit floats has them, become constants of float16.
+void store_exact_halves(engine::Model& model);
 
 }  // namespace octet

@@ -411,6 +411,13 @@ void strip_borders(Graph& graph) {
   graph.prune();
 }
 
+bool has_half_constants(const Graph& graph) {
+  for (ValueId v = 0; v < graph.value_slots(); ++v)
+    if (const auto& constant = graph.value(v).constant; constant && constant->dtype() == DType::kFloat16)
+      return true;
+  return false;
+}
+
 }  // namespace
 
 engine::Model build_engine(Graph graph, const BuildOptions& options) {
@@ -418,10 +425,13 @@ engine::Model build_engine(Graph graph, const BuildOptions& options) {
     infer_shapes(graph);  // makes one name of those that must be equal
     pin_dimensions(graph, options.profiles);
   }
+  const bool halves = has_half_constants(graph);
   canonicalize(graph);
   merge_constants(graph);
   if (options.int8_only) strip_borders(graph);
-  return LoweringState(graph, options).run();
+  engine::Model model = LoweringState(graph, options).run();
+  if (halves && options.weights == DType::kFloat32) store_exact_halves(model);
+  return model;
 }
 
 // lower_quantize is here because it decides the layout that 8-bit regions start in.

@@ -1,6 +1,7 @@
 // Float weights in 16 bits.
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <set>
 
 #include "build/build.h"
@@ -32,36 +33,37 @@ bool fits(const Tensor& values, DType to) {
   return std::ranges::all_of(values.as<float>(), [](float v) { return std::fabs(v) < 65504.0f; });
 }
 
-Tensor converted(const Tensor& values, DType to) {
-  Tensor out(to, values.shape());
-  auto* words = static_cast<uint16_t*>(out.raw());
-  const auto from = values.as<float>();
-  for (size_t i = 0; i < from.size(); ++i)
-    words[i] = to == DType::kFloat16 ? float_to_half(from[i]) : float_to_bfloat16(from[i]);
-  return out;
+bool is_exact(float v) {
+  const float stored = half_to_float(float_to_half(v));
+  return std::memcmp(&stored, &v, sizeof v) == 0;
+}
+
+// Large float weights that nothing else reads.
+std::vector<int32_t> float_weights(const Model& model) {
+  std::set<int32_t> weights, others(model.outputs.begin(), model.outputs.end());
+  for (const StepDef& step : model.steps)
+    for (size_t i = 0; i < step.inputs.size(); ++i)
+      (is_weight(step, i) ? weights : others).insert(step.inputs[i]);
+  std::vector<int32_t> found;
+  std::ranges::copy_if(weights, std::back_inserter(found), [&](int32_t t) {
+    if (t < 0 || others.contains(t)) return false;
+    const engine::TensorDef& def = model.tensors[t];
+    return def.storage == Storage::kConstant && def.dtype == DType::kFloat32 &&
+           def.constant.dtype() == DType::kFloat32 && def.constant.count() >= kMinCount;
+  });
+  return found;
 }
 
 }  // namespace
 
 void shorten_weights(Model& model, DType to) {
   if (to != DType::kFloat16 && to != DType::kBFloat16) return;
-  std::set<int32_t> weights, others(model.outputs.begin(), model.outputs.end());
-  for (const StepDef& step : model.steps)
-    for (size_t i = 0; i < step.inputs.size(); ++i)
-      (is_weight(step, i) ? weights : others).insert(step.inputs[i]);
   std::set<int32_t> done, large;
-  for (const int32_t t : weights) {
-    if (t < 0 || others.contains(t)) continue;
-    engine::TensorDef& def = model.tensors[t];
-    if (def.storage != Storage::kConstant || def.dtype != DType::kFloat32 ||
-        def.constant.dtype() != DType::kFloat32 || def.constant.count() < kMinCount)
-      continue;
-    if (!fits(def.constant, to)) {
-      large.insert(t);
-      continue;
-    }
-    def.constant = converted(def.constant, to);
-    done.insert(t);
+  for (const int32_t t : float_weights(model)) {
+    Tensor& values = model.tensors[t].constant;
+    const bool can = fits(values, to);
+    if (can) values = narrowed(values, to);
+    (can ? done : large).insert(t);
   }
   for (StepDef& step : model.steps)
     for (const int32_t t : step.inputs) {
@@ -70,6 +72,13 @@ void shorten_weights(Model& model, DType to) {
         step.reason +=
             fmt::format("{}its weights exceed {}", step.reason.empty() ? "" : "; ", dtype_name(to));
     }
+}
+
+void store_exact_halves(Model& model) {
+  for (const int32_t t : float_weights(model)) {
+    Tensor& values = model.tensors[t].constant;
+    if (std::ranges::all_of(values.as<float>(), is_exact)) values = narrowed(values, DType::kFloat16);
+  }
 }
 
 }  // namespace octet

@@ -109,11 +109,11 @@ const Tensor* find_input(const std::map<std::string, Tensor>& named, const std::
   return found == named.end() ? nullptr : &found->second;
 }
 
-// Preprocessed images for an engine that takes their bytes become these.
-Tensor fitting(const engine::Model& model, const engine::TensorDef& def, const Tensor& given) {
+Tensor of_dtype(const engine::Model& model, const engine::TensorDef& def, const Tensor& given) {
   const auto preprocess = model.metadata.find(kPreprocessKey);
   if (given.dtype() == DType::kFloat32 && def.dtype == DType::kUInt8 && preprocess != model.metadata.end())
     return image_bytes(given, Preprocess::parse(preprocess->second));
+  if (given.dtype() == DType::kFloat32 && is_half(def.dtype)) return narrowed(given, def.dtype);
   if (given.dtype() != def.dtype)
     fail(ErrorCode::kInvalidArgument, "input '{}' is {}, the model expects {}", def.name,
          dtype_name(given.dtype()), dtype_name(def.dtype));
@@ -152,7 +152,7 @@ std::vector<Tensor> order_inputs(const engine::Model& model, const std::map<std:
     if (found == nullptr)
       fail(ErrorCode::kInvalidArgument, "the data has no input '{}': the model's inputs are {}", def.name,
            names);
-    inputs[i] = fitting(model, def, *found);
+    inputs[i] = of_dtype(model, def, *found);
   }
   for (size_t i = 0; i < inputs.size(); ++i)
     if (left_out(model.inputs[i])) inputs[i] = zeros(model, model.tensors[model.inputs[i]], inputs);

@@ -115,8 +115,8 @@ std::optional<ImageInput> use_image_grid(const Graph& graph, const Placement& pl
                                          const QuantizeOptions& options, const Preprocess& preprocess,
                                          ActivationParams& params) {
   const TargetRules& target = options.target ? *options.target : find_target("octet");
-  const ValueId given = graph.only_input();
-  if (given == kNoId || target.activation != DType::kUInt8) return {};
+  if (graph.only_input() == kNoId || target.activation != DType::kUInt8) return {};
+  const ValueId given = float_input(graph, graph.only_input());
   ImageInput image;
   image.source = preprocess.channels_last() ? channels_first_image(graph, given) : given;
   if (image.source == kNoId || graph.value(image.source).dtype != DType::kFloat32) return {};
@@ -229,7 +229,10 @@ void take_image_bytes(Graph& graph, const ImageInput& image) {
   const ValueId stored = graph.node(quantize).outputs[0];
   graph.remove_node(quantize);
   graph.replace_uses(stored, image.source);
-  for (const ValueId v : {image.source, graph.only_input()}) graph.value(v).dtype = graph.value(stored).dtype;
+  const DType dtype = *graph.value(stored).dtype;
+  const ValueId input = graph.only_input(), floats = float_input(graph, input);
+  if (floats != input) graph.replace_uses(floats, input);
+  for (const ValueId v : {image.source, input}) graph.value(v).dtype = dtype;
   graph.prune();
 }
 
@@ -261,11 +264,15 @@ std::vector<Tensor> inputs_for(const engine::Model& to, const engine::Model& fro
   };
   for (size_t i = 0; i < adapted.size(); ++i) {
     const DType wanted = to.tensors[to.inputs[i]].dtype, found = adapted[i].dtype();
-    if (wanted == DType::kFloat32 && found == DType::kUInt8) {
-      if (const auto p = preprocess(from)) adapted[i] = image_floats(adapted[i], *p);
-    } else if (wanted == DType::kUInt8 && found == DType::kFloat32) {
+    if (wanted == found) continue;
+    if (is_half(found))
+      adapted[i] = Tensor::of<float>(adapted[i].shape(), std::span<const float>(to_float(adapted[i])));
+    if (wanted == DType::kUInt8 && found != DType::kUInt8) {
       if (const auto p = preprocess(to)) adapted[i] = image_bytes(adapted[i], *p);
+    } else if (found == DType::kUInt8) {
+      if (const auto p = preprocess(from)) adapted[i] = image_floats(adapted[i], *p);
     }
+    if (is_half(wanted) && adapted[i].dtype() == DType::kFloat32) adapted[i] = narrowed(adapted[i], wanted);
   }
   return adapted;
 }

@@ -111,8 +111,8 @@ bool dequantize_products(Graph& graph);
 // of a layer must find them its own.
 bool merge_constants(Graph& graph);
 
-// A graph whose Q/DQ have 16-bit floats as scales computes in float32 between them; its inputs and outputs
-// keep their types.
+// What computes in 16-bit floats computes in float32 instead, weights included; inputs and outputs of the
+// graph keep their types.
 bool widen_half(Graph& graph);
 
 }  // namespace octet

@@ -104,6 +104,15 @@ std::optional<std::vector<ChannelLink>> channel_links(const Graph& graph, const 
   return run_of(*in, 0, 0);
 }
 
+ValueId float_input(const Graph& graph, ValueId input) {
+  const std::vector<NodeId>& readers = graph.consumers(input);
+  const auto dtype = graph.value(input).dtype;
+  if (!dtype || !is_half(*dtype) || readers.size() != 1 || graph.is_output(input) ||
+      !graph.node(readers[0]).is("Cast"))
+    return input;
+  return graph.node(readers[0]).outputs[0];
+}
+
 ValueId channels_first_image(const Graph& graph, ValueId value) {
   const std::vector<NodeId>& readers = graph.consumers(value);
   if (readers.size() != 1 || graph.is_output(value)) return kNoId;

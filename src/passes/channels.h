@@ -19,6 +19,9 @@ struct ChannelLink {
 std::optional<std::vector<ChannelLink>> channel_links(const Graph& graph, const Node& node, size_t input,
                                                       size_t output);
 
+// Where an input's floats begin: behind the Cast that alone reads an input of 16-bit floats, or at the input.
+ValueId float_input(const Graph& graph, ValueId input);
+
 // N x C x H x W of a value N x H x W x C that only a Transpose reads; kNoId where it is not such a value.
 // 8-bit images begin there, where an axis of channels is.
 ValueId channels_first_image(const Graph& graph, ValueId value);

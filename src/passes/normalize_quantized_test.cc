@@ -4,6 +4,7 @@
 #include <cmath>
 #include <functional>
 
+#include "ops/support.h"
 #include "passes/canonicalize.h"
 #include "passes/qdq.h"
 #include "passes/test_net.h"
@@ -178,6 +179,29 @@ TEST(QuantizeBeforeConcat, KeepsWhatTheGraphComputes) {
       EXPECT_TRUE(net.g.producer(input)->is("DequantizeLinear"));
     expect_same(before, run(net.g, kInput));
   }
+}
+
+TEST(WidenHalf, LayersOfSixteenBitsComputeInFloat32) {
+  Graph g;
+  const ValueId x = g.add_input("x", DType::kFloat16, {1, 2});
+  Tensor weights(DType::kFloat16, {2, 2});
+  std::ranges::fill(std::span(static_cast<uint16_t*>(weights.raw()), 4), uint16_t{0x3800});  // 0.5
+  const ValueId w = g.add_constant("w", weights);
+  const ValueId y = g.add_op("MatMul", "product", {x, w}, "y");
+  Attributes to;
+  to.set("to", dtype_to_onnx(DType::kFloat16));
+  g.mark_output(g.add_op("Cast", "again", {g.add_op("Relu", "relu", {y}, "z")}, "half", to));
+  g.mark_output(w);
+  for (int i = 0; i < 2; ++i) {  // twice changes nothing more
+    canonicalize(g);
+    verify(g);
+    EXPECT_EQ(ops_of(g), (Names{"Cast", "MatMul", "Relu", "Cast"})) << i;
+    EXPECT_EQ(g.value(g.inputs()[0]).dtype, DType::kFloat16);
+    for (const ValueId output : g.outputs()) EXPECT_EQ(g.value(output).dtype, DType::kFloat16);
+  }
+  const Node& product = g.node(g.value(y).producer);
+  EXPECT_EQ(g.value(product.inputs[1]).dtype, DType::kFloat32);
+  EXPECT_EQ(to_float(*g.value(product.inputs[1]).constant), std::vector<float>(4, 0.5f));
 }
 
 TEST(WidenHalf, ScalesOfSixteenBitsComputeInFloat32) {

@@ -35,6 +35,12 @@ class Placer {
   }
 
  private:
+  bool is_image(ValueId value) const {
+    const Node* cast = graph_.producer(value);
+    return graph_.is_input(value) ||
+           (cast != nullptr && cast->is("Cast") && graph_.is_input(cast->inputs[0]));
+  }
+
   bool selected(const Node& node) const {
     const auto named = [&](const std::vector<std::string>& names) {
       return std::any_of(names.begin(), names.end(),
@@ -199,7 +205,7 @@ class Placer {
   void visit_move(NodeId id) {
     const Node& node = graph_.node(id);
     const auto wants = [&](ValueId v) { return wanted(v); };
-    if (graph_.is_input(node.inputs[0]) && channels_first_image(graph_, node.inputs[0]) != kNoId) return;
+    if (is_image(node.inputs[0]) && channels_first_image(graph_, node.inputs[0]) != kNoId) return;
     const bool any =
         wanted(node.outputs[0]) || (node.is("Split") && std::ranges::any_of(node.outputs, wants));
     if (!any || !selected(node)) return;

@@ -8,15 +8,17 @@ namespace octet {
 namespace {
 
 bool is_half(std::optional<DType> dtype) {
-  return dtype == DType::kFloat16 || dtype == DType::kBFloat16;
+  return dtype && octet::is_half(*dtype);
 }
 
-bool has_half_scales(const Graph& graph) {
+// Whether a node computes in them; a Cast at an input or before an output does not.
+bool computes_in_half(const Graph& graph) {
+  const auto half = [&](ValueId v) { return v != kNoId && is_half(graph.value(v).dtype); };
   for (NodeId id = 0; id < graph.node_slots(); ++id) {
     const Node& node = graph.node(id);
-    if (node.alive && (node.is("QuantizeLinear") || node.is("DequantizeLinear")) && node.inputs.size() > 1 &&
-        is_half(graph.value(node.inputs[1]).dtype))
-      return true;
+    if (!node.alive) continue;
+    if (node.is("Cast") && graph.is_input(node.inputs[0]) != graph.is_output(node.outputs[0])) continue;
+    if (std::ranges::any_of(node.inputs, half) || std::ranges::any_of(node.outputs, half)) return true;
   }
   return false;
 }
@@ -48,13 +50,18 @@ Attributes cast_to(DType dtype) {
 }  // namespace
 
 bool widen_half(Graph& graph) {
-  if (!has_half_scales(graph)) return false;
+  if (!computes_in_half(graph)) return false;
   for (NodeId id = 0; id < graph.node_slots(); ++id)
     if (graph.node(id).alive) widen_attributes(graph.node(id).attributes);
   // What the graph gives keeps its type.
   for (const ValueId output : graph.outputs()) {
     const NodeId producer = graph.value(output).producer;
-    if (!is_half(graph.value(output).dtype) || producer == kNoId) continue;
+    if (!is_half(graph.value(output).dtype)) continue;
+    if (const auto constant = graph.value(output).constant)
+      graph.replace_uses(output,
+                         graph.add_constant(graph.value(output).name + "_float32", widened(*constant)),
+                         /*outputs_too=*/false);
+    if (producer == kNoId) continue;
     const DType dtype = *graph.value(output).dtype;
     const std::string name = graph.value(output).name;
     const ValueId wide = graph.add_value(name + "_float32", DType::kFloat32, graph.value(output).shape);

@@ -26,7 +26,8 @@ std::unique_ptr<Dataset> stand_in(const Graph& graph, std::optional<std::string>
   std::map<std::string, SyntheticInput> inputs;
   for (ValueId v : graph.inputs()) {
     if (graph.only_input() != kNoId && v != graph.only_input()) continue;
-    SyntheticInput input{*graph.value(v).dtype, {}};
+    const DType dtype = *graph.value(v).dtype;
+    SyntheticInput input{is_half(dtype) ? DType::kFloat32 : dtype, {}};
     for (const Dim& d : *graph.value(v).shape) input.shape.push_back(d.known() ? d.value() : 0);
     inputs.emplace(graph.value(v).name, std::move(input));
   }

@@ -211,6 +211,14 @@ std::vector<float> to_float(const Tensor& tensor) {
   return convert_all<float>(tensor);
 }
 
+Tensor narrowed(const Tensor& floats, DType half) {
+  const auto encode = half == DType::kFloat16 ? float_to_half : float_to_bfloat16;
+  Tensor out(half, floats.shape());
+  auto* words = static_cast<uint16_t*>(out.raw());
+  for (const float v : floats.as<float>()) *words++ = encode(v);
+  return out;
+}
+
 void set_memory_limit(int64_t bytes) {
   if (bytes <= 0)
     fail(ErrorCode::kInvalidArgument, "memory limit {}; expected a positive number of bytes", bytes);

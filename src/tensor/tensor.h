@@ -83,6 +83,12 @@ class Tensor {
 // Elements of any integer or float dtype (not 4-bit), converted.
 std::vector<int64_t> to_int64(const Tensor& tensor);
 std::vector<float> to_float(const Tensor& tensor);
+// A float of 16 bits.
+inline bool is_half(DType dtype) {
+  return dtype == DType::kFloat16 || dtype == DType::kBFloat16;
+}
+// float32 rounded to `half`, which is float16 or bfloat16.
+Tensor narrowed(const Tensor& floats, DType half);
 
 // Limit on the bytes of all tensors of the process together (--memory-limit); at first the machine's memory.
 // Views of mapped files do not count. Thread-safe.

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Models as TensorFlow and Keras export them: channels last, pixels scaled within, inputs that nothing reads.
+"""Inputs as exporters leave them: channels last, pixels scaled within, 16-bit floats, inputs that
+nothing reads.
 
     test_layouts.py OCTET [unittest's arguments]
 
@@ -8,6 +9,7 @@ Standard library only; the models are made here.
 
 import array
 import random
+import struct
 
 import case
 import tiny_onnx as onnx
@@ -18,7 +20,7 @@ MEAN, DEVIATION = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 PIXELS = f"short={SIDE} crop={SIDE}"
 
 
-def network(channels_last):
+def network(channels_last, dtype=onnx.FLOAT, batch="batch"):
     """relu(conv((x - mean) / deviation)), an average and eight classes; `forgotten` leads nowhere."""
     g = random.Random(9)
     numbers = [1, 1, 1, 3] if channels_last else [1, 3, 1, 1]
@@ -34,27 +36,38 @@ def network(channels_last):
         onnx.node("Gemm", ["f", "v"], ["y"], transB=1),
     ]
     constants = [
-        onnx.tensor("mean", numbers, MEAN), onnx.tensor("deviation", numbers, DEVIATION),
-        onnx.tensor("w", [16, 3, 3, 3], [g.uniform(-1, 1) for _ in range(432)]),
-        onnx.tensor("b", [16], [g.uniform(-1, 1) for _ in range(16)]),
-        onnx.tensor("v", [8, 16], [g.uniform(-1, 1) for _ in range(128)]),
+        onnx.tensor("mean", numbers, MEAN, dtype), onnx.tensor("deviation", numbers, DEVIATION, dtype),
+        onnx.tensor("w", [16, 3, 3, 3], [g.uniform(-1, 1) for _ in range(432)], dtype),
+        onnx.tensor("b", [16], [g.uniform(-1, 1) for _ in range(16)], dtype),
+        onnx.tensor("v", [8, 16], [g.uniform(-1, 1) for _ in range(128)], dtype),
     ]
-    shape = ["batch", SIDE, SIDE, 3] if channels_last else ["batch", 3, SIDE, SIDE]
-    inputs = [onnx.value_info("forgotten", [1, 1, 1, 3]), onnx.value_info("image", shape)]
-    return onnx.model(nodes, inputs if channels_last else inputs[1:], [onnx.value_info("y", ["batch", 8])], constants)
+    shape = [batch, SIDE, SIDE, 3] if channels_last else [batch, 3, SIDE, SIDE]
+    inputs = [onnx.value_info("forgotten", [1, 1, 1, 3]), onnx.value_info("image", shape, dtype)]
+    return onnx.model(nodes, inputs if channels_last else inputs[1:], [onnx.value_info("y", [batch, 8], dtype)],
+                      constants)
 
 
 class Layouts(Case):
     def setUp(self):
         super().setUp()
-        for name, last in (("last", True), ("first", False)):
-            (self.folder / f"{name}.onnx").write_bytes(network(last))
+        for name, model in (("last", network(True)), ("first", network(False)),
+                            ("half", network(False, onnx.FLOAT16))):
+            (self.folder / f"{name}.onnx").write_bytes(model)
 
-    def outputs(self, model, *words):
+    def outputs(self, model, *words, rows=12):
         self.works("run", self.folder / model, "--data", VAL, "--limit", 12, *words, "-o", self.folder / "out")
         shape, data = onnx.read_npy(self.folder / "out/y.npy")
-        self.assertEqual(shape, (12, 8))
+        self.assertEqual(shape, (rows, 8))
+        if len(data) == rows * 8 * 2:
+            return array.array("f", struct.unpack(f"<{rows * 8}e", data))
         return array.array("f", data)
+
+    def quantized(self, name, *words):
+        """The engine's outputs of a model's 8-bit form; the preprocessing is the stored one."""
+        self.works("quantize", self.folder / f"{name}.onnx", "--data", CALIB, "--limit", 40, "--preprocess", PIXELS,
+                   *words, "-o", self.folder / "q.onnx")
+        self.works("build", self.folder / "q.onnx", "-o", self.folder / "q.octet")
+        return self.outputs("q.octet")
 
     def assert_near(self, a, b, share):
         largest = max(map(abs, a))
@@ -65,17 +78,21 @@ class Layouts(Case):
         self.assert_near(*floats, 1e-5)
         stored = []
         for name in ("last", "first"):
-            model = self.folder / f"{name}.onnx"
             for words in ((), ("--input-bytes",), ("--target", "tensorrt")):
-                self.works("quantize", model, "--data", CALIB, "--limit", 40, "--preprocess", PIXELS, *words, "-o",
-                           self.folder / "q.onnx")
-                self.works("build", self.folder / "q.onnx", "-o", self.folder / "q.octet")
-                # The preprocessing is the stored one.
-                stored.append(self.outputs("q.octet"))
+                stored.append(self.quantized(name, *words))
                 self.assert_near(floats[0], stored[-1], 0.05)
         for last, first in zip(stored[:3], stored[3:]):
             self.assert_near(last, first, 1e-5)
         self.assertEqual(stored[0], stored[1])  # every byte is stored as itself
+
+    def test_floats_of_sixteen_bits(self):
+        floats = self.outputs("first.onnx", "--preprocess", PIXELS)
+        self.assert_near(floats, self.outputs("half.onnx", "--preprocess", PIXELS), 1e-2)
+        for words in ((), ("--input-bytes",), ("--target", "onnxruntime")):
+            self.assert_near(floats, self.quantized("half", *words), 0.05)
+        self.works("compare", self.folder / "half.onnx", self.folder / "q.onnx", "--data", VAL, "--limit", 4)
+        done = self.works("quantize", self.folder / "half.onnx", "-o", self.folder / "free.onnx")
+        self.assertIn(f"guessed --preprocess \"stretch={SIDE}x{SIDE}", done.stderr)
 
     def test_without_data(self):
         done = self.works("quantize", self.folder / "last.onnx", "-o", self.folder / "q.onnx")

@@ -3,7 +3,7 @@
 import array
 import struct
 
-FLOAT, INT64 = 1, 7
+FLOAT, INT64, FLOAT16 = 1, 7, 10
 
 
 def varint(value):
@@ -31,7 +31,8 @@ def tensor(name, shape, values, dtype=FLOAT, external=None):
         for key, value in zip(("location", "offset", "length"), external):
             out += field(13, field(1, key) + field(2, str(value)))
         return out + field(14, 1)
-    return out + field(9, array.array("f" if dtype == FLOAT else "q", values).tobytes())
+    letter = {FLOAT: "f", INT64: "q", FLOAT16: "e"}[dtype]
+    return out + field(9, struct.pack(f"<{len(values)}{letter}", *values))
 
 
 def value_info(name, dims, dtype=FLOAT):

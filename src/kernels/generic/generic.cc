@@ -14,10 +14,6 @@ using generic::Outputs;
 
 enum class Adapt { kExact, kMove, kFloat };
 
-bool is_half(DType dtype) {
-  return dtype == DType::kFloat16 || dtype == DType::kBFloat16;
-}
-
 bool is_4bit(DType dtype) {
   return dtype == DType::kInt4 || dtype == DType::kUInt4;
 }
