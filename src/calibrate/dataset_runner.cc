@@ -1,6 +1,7 @@
 #include "calibrate/dataset_runner.h"
 
 #include <algorithm>
+#include <cstring>
 #include <mutex>
 
 #include "calibrate/image_input.h"
@@ -109,6 +110,23 @@ const Tensor* find_input(const std::map<std::string, Tensor>& named, const std::
   return found == named.end() ? nullptr : &found->second;
 }
 
+// One sample as a batch of the size that the model has.
+Tensor repeated(const Tensor& sample, const Dims& wanted) {
+  const Shape& shape = sample.shape();
+  const auto fits = [](const Dim& d, int64_t size) { return !d.known() || d.value() == size; };
+  if (wanted.empty() || shape.size() != wanted.size() || shape[0] != 1 || fits(wanted[0], 1) ||
+      !std::equal(shape.begin() + 1, shape.end(), wanted.begin() + 1,
+                  [&](int64_t size, const Dim& d) { return fits(d, size); }))
+    return sample;
+  Shape batch = shape;
+  batch[0] = wanted[0].value();
+  Tensor out(sample.dtype(), std::move(batch));
+  for (int64_t i = 0; i < wanted[0].value(); ++i)
+    std::memcpy(static_cast<std::byte*>(out.raw()) + i * sample.bytes(), sample.raw(),
+                static_cast<size_t>(sample.bytes()));
+  return out;
+}
+
 Tensor of_dtype(const engine::Model& model, const engine::TensorDef& def, const Tensor& given) {
   const auto preprocess = model.metadata.find(kPreprocessKey);
   if (given.dtype() == DType::kFloat32 && def.dtype == DType::kUInt8 && preprocess != model.metadata.end())
@@ -152,7 +170,7 @@ std::vector<Tensor> order_inputs(const engine::Model& model, const std::map<std:
     if (found == nullptr)
       fail(ErrorCode::kInvalidArgument, "the data has no input '{}': the model's inputs are {}", def.name,
            names);
-    inputs[i] = of_dtype(model, def, *found);
+    inputs[i] = repeated(of_dtype(model, def, *found), def.shape);
   }
   for (size_t i = 0; i < inputs.size(); ++i)
     if (left_out(model.inputs[i])) inputs[i] = zeros(model, model.tensors[model.inputs[i]], inputs);

@@ -68,7 +68,7 @@ Shape only_input(const engine::Model& model);
 
 // A sample's tensors in the order of the engine's inputs. Float images become bytes again for an engine whose
 // input is uint8 and that knows how they were preprocessed; floats are rounded for an input of 16-bit floats.
-// Inputs that nothing reads may be
+// A sample alone is repeated for an input whose first size is fixed. Inputs that nothing reads may be
 // missing: they are zeros. Throws Error for other names that are missing or unknown, and for wrong dtypes.
 std::vector<Tensor> order_inputs(const engine::Model& model, const std::map<std::string, Tensor>& named);
 

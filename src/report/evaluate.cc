@@ -41,14 +41,19 @@ Evaluation evaluate_engine(const engine::Engine& engine, const engine::Engine* r
     row.seen = true;
     context.run(inputs);
     const std::vector<float> scores = output_floats(context.output(0), model.tensors[model.outputs[0]].quant);
-    const std::vector<int64_t> best = top_indices(scores, 5);
+    // A model of a fixed batch repeats the sample.
+    const Shape& shape = context.output(0).shape();
+    const bool batch =
+        !inputs.empty() && shape.size() > 1 && shape[0] > 1 && shape[0] == inputs[0].shape()[0];
+    const auto classes = static_cast<int64_t>(scores.size()) / (batch ? shape[0] : 1);
+    const std::vector<int64_t> best = top_indices(std::span(scores).first(classes), 5);
     if (!labels.empty() && labels[sample] >= 0) {
       const int64_t index = labels[sample] + class_offset;
-      if (index < 0 || index >= static_cast<int64_t>(scores.size()))
+      if (index < 0 || index >= classes)
         fail(ErrorCode::kInvalidArgument,
              "class {} with offset {} is not among the {} values of output '{}': check --labels and "
              "--class-offset",
-             labels[sample], class_offset, scores.size(), model.tensors[model.outputs[0]].name);
+             labels[sample], class_offset, classes, model.tensors[model.outputs[0]].name);
       row.first = !best.empty() && best[0] == index;
       row.five = std::find(best.begin(), best.end(), index) != best.end();
     }
@@ -65,7 +70,8 @@ Evaluation evaluate_engine(const engine::Engine& engine, const engine::Engine* r
         fail(ErrorCode::kInvalidArgument, "output '{}' has {} values, the reference's {}",
              model.tensors[model.outputs[i]].name, ours.size(), theirs.size());
       row.outputs.push_back(compare_values(theirs, ours));
-      if (i == 0) row.agrees = !best.empty() && top_indices(theirs, 1)[0] == best[0];
+      if (i == 0)
+        row.agrees = !best.empty() && top_indices(std::span(theirs).first(classes), 1)[0] == best[0];
     }
   });
 

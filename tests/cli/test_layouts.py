@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Inputs as exporters leave them: channels last, pixels scaled within, 16-bit floats, inputs that
+"""Inputs as exporters leave them: channels last, pixels scaled within, 16-bit floats, a fixed batch, inputs that
 nothing reads.
 
     test_layouts.py OCTET [unittest's arguments]
@@ -51,7 +51,7 @@ class Layouts(Case):
     def setUp(self):
         super().setUp()
         for name, model in (("last", network(True)), ("first", network(False)),
-                            ("half", network(False, onnx.FLOAT16))):
+                            ("half", network(False, onnx.FLOAT16)), ("pairs", network(False, batch=2))):
             (self.folder / f"{name}.onnx").write_bytes(model)
 
     def outputs(self, model, *words, rows=12):
@@ -67,7 +67,7 @@ class Layouts(Case):
         self.works("quantize", self.folder / f"{name}.onnx", "--data", CALIB, "--limit", 40, "--preprocess", PIXELS,
                    *words, "-o", self.folder / "q.onnx")
         self.works("build", self.folder / "q.onnx", "-o", self.folder / "q.octet")
-        return self.outputs("q.octet")
+        return self.outputs("q.octet", rows=24 if name == "pairs" else 12)
 
     def assert_near(self, a, b, share):
         largest = max(map(abs, a))
@@ -93,6 +93,20 @@ class Layouts(Case):
         self.works("compare", self.folder / "half.onnx", self.folder / "q.onnx", "--data", VAL, "--limit", 4)
         done = self.works("quantize", self.folder / "half.onnx", "-o", self.folder / "free.onnx")
         self.assertIn(f"guessed --preprocess \"stretch={SIDE}x{SIDE}", done.stderr)
+
+    def test_an_image_fills_a_fixed_batch(self):
+        floats = self.outputs("first.onnx", "--preprocess", PIXELS)
+        twice = [floats[i:i + 8] * 2 for i in range(0, len(floats), 8)]
+        twice = array.array("f", [value for rows in twice for value in rows])
+        self.assert_near(twice, self.outputs("pairs.onnx", "--preprocess", PIXELS, rows=24), 1e-5)
+        self.assert_near(twice, self.quantized("pairs"), 0.05)
+        labels = self.folder / "labels.txt"
+        rows = (line.split() for line in (VAL / "labels.txt").read_text().splitlines())
+        labels.write_text("".join(f"{name} {int(number) % 8}\n" for name, number in rows))
+        top = [self.works("eval", self.folder / f"{name}.onnx", "--data", VAL, "--labels", labels, "--preprocess",
+                          PIXELS).stdout for name in ("first", "pairs")]
+        self.assertIn("top-5", top[0])
+        self.assertEqual(*top)
 
     def test_without_data(self):
         done = self.works("quantize", self.folder / "last.onnx", "-o", self.folder / "q.onnx")
