@@ -8,6 +8,7 @@
 #include <random>
 
 #include "kernels/generic/generic.h"
+#include "kernels/simd/test_tools.h"
 
 namespace octet::kernels {
 namespace {
@@ -35,6 +36,13 @@ std::vector<Tensor> make(std::string_view op, const Attributes& attributes, cons
   for (const DType dtype : dtypes) outputs.emplace_back(dtype, Shape{0});
   find_maker(op)(attributes, inputs, outputs);
   return outputs;
+}
+
+Tensor run(std::string_view op, const Attributes& attributes, const std::vector<Tensor>& inputs, Shape shape,
+           DType dtype = DType::kFloat32) {
+  Tensor y(dtype, std::move(shape));
+  find_generic(op)(attributes, inputs, std::span(&y, 1));
+  return y;
 }
 
 Tensor random_tensor(Shape shape, unsigned seed) {
@@ -190,6 +198,55 @@ TEST(Choice, RecurrentDirectionsAgree) {
                   backward.as<float>()[static_cast<size_t>((steps - 1 - t) * n + i)])
             << op;
       }
+  }
+}
+
+// Against one element at a time, by the definitions; among few values many are equal.
+TEST(Choice, ArgExtremesOfAnyAxis) {
+  std::mt19937 random(testing::test_seed());
+  for (int round = 0; round < 200; ++round) {
+    const int64_t outer = 1 + static_cast<int64_t>(random() % 3),
+                  size = 1 + static_cast<int64_t>(random() % 9),
+                  inner = random() % 3 == 0 ? 1 : 1 + static_cast<int64_t>(random() % 1300);
+    Tensor x(DType::kFloat32, {outer, size, inner});
+    for (float& v : x.as<float>()) v = random() % 31 == 0 ? NAN : static_cast<float>(random() % 4);
+    for (const bool largest : {false, true})
+      for (const int64_t last : {0, 1}) {
+        const Attributes attributes = with({{"axis", int64_t{1}}, {"select_last_index", last}});
+        const Tensor y =
+            run(largest ? "ArgMax" : "ArgMin", attributes, {x}, {outer, 1, inner}, DType::kInt64);
+        for (int64_t o = 0; o < outer * inner; ++o) {
+          const float* v = x.as<float>().data() + o / inner * size * inner + o % inner;
+          int64_t best = 0;
+          for (int64_t i = 1; i < size; ++i) {
+            const float a = v[i * inner], b = v[best * inner];
+            if ((largest ? a > b : a < b) || (last != 0 && a == b)) best = i;
+          }
+          ASSERT_EQ(y.as<int64_t>()[static_cast<size_t>(o)], best) << "round " << round;
+        }
+      }
+  }
+}
+
+// Bilinear, zeros outside, against the four pixels of each point.
+TEST(Choice, GridSampleOfManyPoints) {
+  std::mt19937 random(5);
+  std::uniform_real_distribution<float> uniform(-1.3f, 1.3f);
+  Tensor x(DType::kFloat32, {2, 3, 5, 7}), grid(DType::kFloat32, {2, 20, 11, 2});
+  for (float& v : x.as<float>()) v = uniform(random);
+  for (float& v : grid.as<float>()) v = uniform(random);
+  const Tensor y = run("GridSample", {}, {x, grid}, {2, 3, 20, 11});
+  for (int64_t i = 0; i < y.count(); ++i) {
+    const int64_t n = i / 660, c = i / 220 % 3, p = i % 220;
+    const float* at = grid.as<float>().data() + (n * 220 + p) * 2;
+    const double column = ((at[0] + 1.0) * 7 - 1) / 2, row = ((at[1] + 1.0) * 5 - 1) / 2;
+    double expected = 0;
+    for (int64_t h = 0; h < 5; ++h)
+      for (int64_t w = 0; w < 7; ++w)
+        expected += std::max(0.0, 1 - std::fabs(row - static_cast<double>(h))) *
+                    std::max(0.0, 1 - std::fabs(column - static_cast<double>(w))) *
+                    x.as<float>()[static_cast<size_t>(((n * 3 + c) * 5 + h) * 7 + w)];
+    ASSERT_NEAR(y.as<float>()[static_cast<size_t>(i)], expected, 1e-6) << i;
   }
 }
 

@@ -6,6 +6,7 @@
 
 #include "kernels/generic/math.h"
 #include "kernels/generic/ops.h"
+#include "kernels/generic/parts.h"
 #include "kernels/simd/function_scalar.h"
 
 namespace octet::kernels::generic {
@@ -203,11 +204,15 @@ void run_reduce_min(const Attributes& attributes, Inputs inputs, Outputs outputs
 
 namespace {
 
-template <bool largest>
-void arg_extreme(const Attributes& attributes, Inputs inputs, Outputs outputs) {
+// What ArgMax and ArgMin work on, checked: `count` results, `inner` of them side by side, of `size` each.
+struct ArgWalk {
+  int64_t size = 0, inner = 0, count = 0;
+  bool last = false;  // of equal ones
+};
+
+ArgWalk arg_walk(const Attributes& attributes, Inputs inputs, std::span<const Tensor> outputs) {
   expect_arity(inputs, 1, 1, outputs);
-  const Tensor& x = inputs[0];
-  Tensor& y = outputs[0];
+  const Tensor &x = inputs[0], &y = outputs[0];
   expect_dtype(y, DType::kInt64);
   const int64_t axis = normalize_axis(attributes.get_int("axis", 0), x.rank());
   Shape shape = x.shape();
@@ -216,27 +221,91 @@ void arg_extreme(const Attributes& attributes, Inputs inputs, Outputs outputs) {
   else
     shape.erase(shape.begin() + axis);
   expect_shape(y, shape);
-  expect(x.shape()[static_cast<size_t>(axis)] > 0 || y.count() == 0, "an empty axis has no extreme");
-  const bool last = attributes.get_int("select_last_index", 0) != 0;
-  visit_number(x.dtype(), [&](auto type) {
+  ArgWalk walk;
+  walk.size = x.shape()[static_cast<size_t>(axis)];
+  walk.inner = product(x.shape(), axis + 1, x.rank());
+  walk.count = y.count();
+  walk.last = attributes.get_int("select_last_index", 0) != 0;
+  expect(walk.size > 0 || walk.count == 0, "an empty axis has no extreme");
+  expect(walk.size <= std::numeric_limits<int32_t>::max(), "the axis is too long");
+  return walk;
+}
+
+// Results [begin, end), as many as stand side by side at a time.
+template <bool largest, bool last, typename T>
+void arg_extremes(const ArgWalk& walk, const T* x, int64_t* y, int64_t begin, int64_t end) {
+  constexpr int64_t kRow = 512;
+  T best[kRow];
+  int32_t index[kRow];
+  for (int64_t o = begin; o < end;) {
+    const int64_t i = o % walk.inner, count = std::min({walk.inner - i, end - o, kRow});
+    const T* v = x + o / walk.inner * walk.size * walk.inner + i;
+    std::copy_n(v, count, best);
+    std::fill_n(index, count, 0);
+    for (int32_t a = 1; a < walk.size; ++a) {
+      v += walk.inner;
+      for (int64_t k = 0; k < count; ++k) {
+        const bool better = last ? (largest ? v[k] >= best[k] : v[k] <= best[k])
+                                 : (largest ? v[k] > best[k] : v[k] < best[k]);
+        best[k] = better ? v[k] : best[k];
+        index[k] = better ? a : index[k];
+      }
+    }
+    std::copy_n(index, count, y + o);
+    o += count;
+  }
+}
+
+template <bool largest>
+void arg_extremes(const ArgWalk& walk, Inputs inputs, Outputs outputs, int64_t begin, int64_t end) {
+  visit_number(inputs[0].dtype(), [&](auto type) {
     using T = typename decltype(type)::type;
-    for_each_group<T>(x, {axis}, y.count(), [&](int64_t o, const T* v, int64_t n) {
-      int64_t best = 0;
-      for (int64_t i = 1; i < n; ++i)
-        if ((largest ? v[i] > v[best] : v[i] < v[best]) || (last && v[i] == v[best])) best = i;
-      data<int64_t>(y)[o] = best;
-    });
+    const auto run = walk.last ? arg_extremes<largest, true, T> : arg_extremes<largest, false, T>;
+    run(walk, data<T>(inputs[0]), data<int64_t>(outputs[0]), begin, end);
   });
+}
+
+template <bool largest>
+void arg_extremes(const Attributes& attributes, Inputs inputs, Outputs outputs) {
+  const ArgWalk walk = arg_walk(attributes, inputs, outputs);
+  arg_extremes<largest>(walk, inputs, outputs, 0, walk.count);
+}
+
+template <bool largest>
+void arg_extreme_parts(const Attributes& attributes, Inputs inputs, Outputs outputs, int64_t begin,
+                       int64_t end) {
+  const ArgWalk walk = arg_walk(attributes, inputs, outputs);
+  const int64_t parts = arg_max_parts(attributes, inputs, outputs);
+  arg_extremes<largest>(walk, inputs, outputs, part_begin(walk.count, begin, parts),
+                        part_begin(walk.count, end, parts));
 }
 
 }  // namespace
 
 void run_arg_max(const Attributes& attributes, Inputs inputs, Outputs outputs) {
-  arg_extreme<true>(attributes, inputs, outputs);
+  arg_extremes<true>(attributes, inputs, outputs);
 }
 
 void run_arg_min(const Attributes& attributes, Inputs inputs, Outputs outputs) {
-  arg_extreme<false>(attributes, inputs, outputs);
+  arg_extremes<false>(attributes, inputs, outputs);
+}
+
+int64_t arg_max_parts(const Attributes& /*attributes*/, Inputs inputs, std::span<const Tensor> outputs) {
+  return suitable_parts(inputs[0].count(), outputs[0].count());
+}
+
+void run_arg_max_parts(const Attributes& attributes, Inputs inputs, Outputs outputs, int64_t begin,
+                       int64_t end) {
+  arg_extreme_parts<true>(attributes, inputs, outputs, begin, end);
+}
+
+int64_t arg_min_parts(const Attributes& attributes, Inputs inputs, std::span<const Tensor> outputs) {
+  return arg_max_parts(attributes, inputs, outputs);
+}
+
+void run_arg_min_parts(const Attributes& attributes, Inputs inputs, Outputs outputs, int64_t begin,
+                       int64_t end) {
+  arg_extreme_parts<false>(attributes, inputs, outputs, begin, end);
 }
 
 namespace {

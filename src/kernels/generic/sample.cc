@@ -2,10 +2,12 @@
 #include <cmath>
 
 #include "kernels/generic/ops.h"
+#include "kernels/generic/parts.h"
 
 namespace octet::kernels::generic {
 namespace {
 
+enum class Interpolation : uint8_t { kNearest, kLinear, kCubic };
 enum class Padding : uint8_t { kZeros, kBorder, kReflection };
 
 // Which elements of an axis make a sample, at most four.
@@ -25,7 +27,7 @@ double reflect(double x, double low, double high) {
 }
 
 struct Sampling {
-  std::string mode;
+  Interpolation mode = Interpolation::kLinear;
   Padding padding = Padding::kZeros;
   bool align = false;
 
@@ -43,7 +45,7 @@ struct Sampling {
     const auto size = static_cast<double>(n);
     double x = align ? (at + 1) / 2 * (size - 1) : ((at + 1) * size - 1) / 2;
     if (!(std::fabs(x) < 1e9)) x = x > 0 ? 1e9 : -1e9;  // also NaN
-    if (mode == "nearest") x = std::rint(x);
+    if (mode == Interpolation::kNearest) x = std::rint(x);
     const double low = align ? 0 : -0.5, high = size - (align ? 1 : 0.5);
     if (x < low || x > high) {
       if (padding == Padding::kBorder) x = std::clamp(x, 0.0, size - 1);
@@ -55,9 +57,9 @@ struct Sampling {
       result.weight[result.count++] = weight;
     };
     const double first = std::floor(x), t = x - first;
-    if (mode == "nearest") {
+    if (mode == Interpolation::kNearest) {
       add(std::rint(x), 1);
-    } else if (mode == "linear") {
+    } else if (mode == Interpolation::kLinear) {
       add(first, 1 - t);
       add(first + 1, t);
     } else {  // Keys (1981) with a = -0.75
@@ -73,28 +75,20 @@ struct Sampling {
   }
 };
 
-// Sum over the product of all axes' taps.
-double weighted_sum(const float* plane, const std::vector<Taps>& taps, const Shape& strides, size_t d) {
-  double sum = 0;
-  const Taps& own = taps[d];
-  for (int i = 0; i < own.count; ++i) {
-    if (own.index[i] < 0) continue;
-    const float* at = plane + own.index[i] * strides[d];
-    sum += own.weight[i] *
-           (d + 1 < taps.size() ? weighted_sum(at, taps, strides, d + 1) : static_cast<double>(*at));
-  }
-  return sum;
-}
+constexpr int64_t kBlock = 128;  // points whose taps are known at a time
 
-}  // namespace
+// What GridSample works on, checked.
+struct GridWalk {
+  Sampling sampling;
+  Shape in, strides;  // of the spatial axes
+  int64_t images = 0, channels = 0, points = 0, pixels = 0;
+  int64_t blocks() const { return (points + kBlock - 1) / kBlock * images; }
+};
 
-void run_grid_sample(const Attributes& attributes, Inputs inputs, Outputs outputs) {
+GridWalk grid_walk(const Attributes& attributes, Inputs inputs, std::span<const Tensor> outputs) {
   expect_arity(inputs, 2, 2, outputs);
-  const Tensor &x = inputs[0], &grid = inputs[1];
-  Tensor& y = outputs[0];
-  expect_dtype(x, DType::kFloat32);
-  expect_dtype(grid, DType::kFloat32);
-  expect_dtype(y, DType::kFloat32);
+  const Tensor &x = inputs[0], &grid = inputs[1], &y = outputs[0];
+  for (const Tensor* t : {&x, &grid, &y}) expect_dtype(*t, DType::kFloat32);
   const int rank = x.rank() - 2;
   expect(
       rank >= 1 && grid.rank() == x.rank() && grid.shape().back() == rank && grid.shape()[0] == x.shape()[0],
@@ -102,33 +96,115 @@ void run_grid_sample(const Attributes& attributes, Inputs inputs, Outputs output
   Shape shape{x.shape()[0], x.shape()[1]};
   shape.insert(shape.end(), grid.shape().begin() + 1, grid.shape().end() - 1);
   expect_shape(y, shape);
-  Sampling sampling;
-  sampling.mode = attributes.get_string("mode", "linear");
-  if (sampling.mode == "bilinear") sampling.mode = "linear";
-  if (sampling.mode == "bicubic") sampling.mode = "cubic";
+  GridWalk walk;
+  Sampling& sampling = walk.sampling;
+  const std::string mode = attributes.get_string("mode", "linear");
+  if (mode == "nearest") sampling.mode = Interpolation::kNearest;
+  if (mode == "cubic" || mode == "bicubic") sampling.mode = Interpolation::kCubic;
   const std::string padding = attributes.get_string("padding_mode", "zeros");
   sampling.padding = padding == "border"       ? Padding::kBorder
                      : padding == "reflection" ? Padding::kReflection
                                                : Padding::kZeros;
   sampling.align = attributes.get_int("align_corners", 0) != 0;
-  if (y.count() == 0) return;
-  const Shape in(x.shape().begin() + 2, x.shape().end()), strides = row_major_strides(in);
-  const int64_t size = product(in, 0, rank), channels = x.shape()[1];
-  const int64_t points = product(shape, 2, static_cast<int64_t>(shape.size()));
-  std::vector<Taps> taps(static_cast<size_t>(rank));
-  for (int64_t n = 0; n < x.shape()[0]; ++n)
-    for (int64_t p = 0; p < points; ++p) {
-      const float* at = data<float>(grid) + (n * points + p) * rank;
-      for (int d = 0; d < rank; ++d) {  // the grid names the last axis first
-        if (size == 0) continue;
-        taps[static_cast<size_t>(d)] = sampling.taps(at[rank - 1 - d], in[static_cast<size_t>(d)]);
-      }
-      for (int64_t c = 0; c < channels; ++c)
-        data<float>(y)[(n * channels + c) * points + p] =
-            size == 0 ? 0.0f
-                      : static_cast<float>(
-                            weighted_sum(data<float>(x) + (n * channels + c) * size, taps, strides, 0));
+  walk.in.assign(x.shape().begin() + 2, x.shape().end());
+  walk.strides = row_major_strides(walk.in);
+  walk.images = x.shape()[0];
+  walk.channels = x.shape()[1];
+  walk.pixels = product(walk.in, 0, rank);
+  walk.points = product(shape, 2, static_cast<int64_t>(shape.size()));
+  return walk;
+}
+
+// The pixels that make each point of a block, with their weights.
+class BlockTaps {
+ public:
+  void add_point(const GridWalk& walk, const float* at) {
+    const size_t rank = walk.in.size();
+    axes_.resize(rank);
+    if (walk.pixels > 0) {
+      for (size_t d = 0; d < rank; ++d)  // the grid names the last axis first
+        axes_[d] = walk.sampling.taps(at[rank - 1 - d], walk.in[d]);
+      add(walk, 0, 0, 1);
     }
+    ends_.push_back(offsets_.size());
+  }
+
+  // The values of all points in one channel.
+  void apply(const float* plane, float* y) const {
+    size_t t = 0;
+    for (const size_t end : ends_) {
+      const int64_t* o = offsets_.data() + t;
+      const float* w = weights_.data() + t;
+      if (end - t == 4) {
+        *y++ = w[0] * plane[o[0]] + w[1] * plane[o[1]] + w[2] * plane[o[2]] + w[3] * plane[o[3]];
+      } else {
+        float sum = 0;
+        for (size_t i = 0; i < end - t; ++i) sum += w[i] * plane[o[i]];
+        *y++ = sum;
+      }
+      t = end;
+    }
+  }
+
+  void clear() {
+    offsets_.clear();
+    weights_.clear();
+    ends_.clear();
+  }
+
+ private:
+  void add(const GridWalk& walk, size_t d, int64_t offset, double weight) {
+    if (d == walk.in.size()) {
+      offsets_.push_back(offset);
+      weights_.push_back(static_cast<float>(weight));
+      return;
+    }
+    for (int i = 0; i < axes_[d].count; ++i)
+      if (axes_[d].index[i] >= 0)
+        add(walk, d + 1, offset + axes_[d].index[i] * walk.strides[d], weight * axes_[d].weight[i]);
+  }
+
+  std::vector<Taps> axes_;
+  std::vector<int64_t> offsets_;
+  std::vector<float> weights_;
+  std::vector<size_t> ends_;
+};
+
+void sample_blocks(const GridWalk& walk, Inputs inputs, Outputs outputs, int64_t begin, int64_t end) {
+  const auto rank = static_cast<int64_t>(walk.in.size());
+  BlockTaps taps;
+  for (int64_t block = begin; block < end; ++block) {
+    const int64_t per_image = walk.blocks() / walk.images, n = block / per_image;
+    const int64_t first = block % per_image * kBlock, count = std::min(kBlock, walk.points - first);
+    taps.clear();
+    for (int64_t p = 0; p < count; ++p)
+      taps.add_point(walk, data<float>(inputs[1]) + (n * walk.points + first + p) * rank);
+    for (int64_t c = 0; c < walk.channels; ++c) {
+      const int64_t plane = n * walk.channels + c;
+      taps.apply(data<float>(inputs[0]) + plane * walk.pixels,
+                 data<float>(outputs[0]) + plane * walk.points + first);
+    }
+  }
+}
+
+}  // namespace
+
+void run_grid_sample(const Attributes& attributes, Inputs inputs, Outputs outputs) {
+  const GridWalk walk = grid_walk(attributes, inputs, outputs);
+  sample_blocks(walk, inputs, outputs, 0, walk.blocks());
+}
+
+int64_t grid_sample_parts(const Attributes& attributes, Inputs inputs, std::span<const Tensor> outputs) {
+  constexpr int64_t kCost = 8;  // of a value between pixels, in copies
+  return suitable_parts(kCost * outputs[0].count(), grid_walk(attributes, inputs, outputs).blocks());
+}
+
+void run_grid_sample_parts(const Attributes& attributes, Inputs inputs, Outputs outputs, int64_t begin,
+                           int64_t end) {
+  const GridWalk walk = grid_walk(attributes, inputs, outputs);
+  const int64_t parts = grid_sample_parts(attributes, inputs, outputs);
+  sample_blocks(walk, inputs, outputs, part_begin(walk.blocks(), begin, parts),
+                part_begin(walk.blocks(), end, parts));
 }
 
 namespace {

@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "kernels/generic/ops.h"
+#include "kernels/generic/parts.h"
 #include "tensor/half.h"
 
 namespace octet::kernels::generic {
@@ -81,11 +82,13 @@ void run_range(const Attributes&, Inputs inputs, Outputs outputs) {
 
 namespace {
 
-template <typename From>
-void cast_from(const From* x, Tensor& y) {
+// `decode` gives the number that an element of x stands for.
+template <typename Element, typename Decode>
+void cast_from(const Element* x, Tensor& y, Decode decode) {
+  using From = decltype(decode(*x));
   const int64_t n = y.count();
   const auto each = [&](auto* out, auto convert) {
-    for (int64_t i = 0; i < n; ++i) out[i] = convert(x[i]);
+    for (int64_t i = 0; i < n; ++i) out[i] = convert(decode(x[i]));
   };
   switch (y.dtype()) {
     case DType::kFloat16:
@@ -124,19 +127,36 @@ void run_cast(const Attributes&, Inputs inputs, Outputs outputs) {
     case DType::kUInt4:
       return run_cast({}, std::array{unpack_4bit(x)}, outputs);
     case DType::kFloat16:
-    case DType::kBFloat16: {
-      const std::vector<float> values = to_float(x);
-      return cast_from(values.data(), y);
-    }
+      return cast_from(data<uint16_t>(x), y, [](uint16_t v) { return half_to_float(v); });
+    case DType::kBFloat16:
+      return cast_from(data<uint16_t>(x), y, [](uint16_t v) { return bfloat16_to_float(v); });
     default:
       visit_number(
           x.dtype(),
           [&](auto type) {
             using From = typename decltype(type)::type;
-            cast_from(data<From>(x), y);
+            cast_from(data<From>(x), y, [](From v) { return v; });
           },
           true);
   }
+}
+
+int64_t cast_parts(const Attributes& /*attributes*/, Inputs inputs, std::span<const Tensor> outputs) {
+  const bool bytes = dtype_bits(outputs[0].dtype()) % 8 == 0;
+  return bytes ? suitable_parts(inputs[0].count(), inputs[0].count()) : 1;
+}
+
+void run_cast_parts(const Attributes& attributes, Inputs inputs, Outputs outputs, int64_t begin,
+                    int64_t end) {
+  const int64_t count = inputs[0].count(), parts = cast_parts(attributes, inputs, outputs);
+  expect_shape(outputs[0], inputs[0].shape());
+  const int64_t first = part_begin(count, begin, parts), last = part_begin(count, end, parts);
+  const auto slice = [&](const Tensor& t) {
+    return Tensor::view(t.dtype(), {last - first},
+                        static_cast<const std::byte*>(t.raw()) + dtype_bytes(t.dtype(), first));
+  };
+  Tensor y = slice(outputs[0]);
+  run_cast({}, std::array{slice(inputs[0])}, std::span(&y, 1));
 }
 
 }  // namespace octet::kernels::generic

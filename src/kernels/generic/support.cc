@@ -12,8 +12,8 @@ void refuse(std::string_view what) {
   fail(ErrorCode::kInvalidArgument, "{}", what);
 }
 
-void expect_arity(Inputs inputs, size_t min_inputs, size_t max_inputs, Outputs outputs, size_t min_outputs,
-                  size_t max_outputs) {
+void expect_arity(Inputs inputs, size_t min_inputs, size_t max_inputs, std::span<const Tensor> outputs,
+                  size_t min_outputs, size_t max_outputs) {
   if (inputs.size() < min_inputs || inputs.size() > max_inputs)
     fail(ErrorCode::kInvalidArgument, "{} inputs, expected {} to {}", inputs.size(), min_inputs, max_inputs);
   if (outputs.size() < min_outputs || outputs.size() > max_outputs)

@@ -23,7 +23,7 @@ using Outputs = std::span<Tensor>;
 
 [[noreturn]] void unsupported_dtype(DType dtype);
 
-void expect_arity(Inputs inputs, size_t min_inputs, size_t max_inputs, Outputs outputs,
+void expect_arity(Inputs inputs, size_t min_inputs, size_t max_inputs, std::span<const Tensor> outputs,
                   size_t min_outputs = 1, size_t max_outputs = 1);
 inline bool has(Inputs inputs, size_t i) {
   return i < inputs.size() && inputs[i].count() >= 0;

@@ -236,6 +236,7 @@ TEST(Generic, PartsMakeTheWhole) {
     const char* op;
     int64_t axis;
     std::vector<Shape> in, out;
+    DType dtype = DType::kFloat32;  // of the outputs
   };
   const std::vector<Case> cases = {
       {"Concat", 2, {{1, 144, 700}, {1, 144, 3}, {1, 144, 101}}, {{1, 144, 804}}},
@@ -247,6 +248,11 @@ TEST(Generic, PartsMakeTheWhole) {
       {"Softmax", 1, {{3, 50, 999}}, {{3, 50, 999}}},
       {"Softmax", 1, {{40001, 2}}, {{40001, 2}}},
       {"Softmax", -1, {{77, 1001}}, {{77, 1001}}},
+      {"Cast", 0, {{3, 20001}}, {{3, 20001}}, DType::kFloat16},
+      {"ArgMax", 1, {{2, 19, 1500}}, {{2, 1, 1500}}, DType::kInt64},
+      {"ArgMin", -1, {{1900, 21}}, {{1900, 1}}, DType::kInt64},
+      {"GridSample", 0, {{2, 33, 9, 7}, {2, 70, 13, 2}}, {{2, 33, 70, 13}}},
+      {"GridSample", 0, {{1, 40, 3, 4, 5}, {1, 6, 7, 31, 3}}, {{1, 40, 6, 7, 31}}},
   };
   for (const Case& c : cases) {
     SCOPED_TRACE(std::string(c.op) + " " + to_string(c.in[0]));
@@ -254,8 +260,8 @@ TEST(Generic, PartsMakeTheWhole) {
     std::vector<Tensor> in, whole, parts;
     for (const Shape& shape : c.in) in.push_back(filled(shape));
     for (const Shape& shape : c.out) {
-      whole.push_back(filled(shape));
-      parts.push_back(filled(shape));
+      whole.emplace_back(c.dtype, shape);
+      parts.emplace_back(c.dtype, shape);
     }
     find_generic(c.op)(attributes, in, whole);
     const GenericParts* cut = find_generic_parts(c.op, in, parts);
