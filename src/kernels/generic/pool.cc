@@ -2,6 +2,7 @@
 // not part of a window.
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "base/checked.h"
 #include "kernels/generic/math.h"
@@ -213,7 +214,11 @@ void run_global_max_pool(const Attributes&, Inputs inputs, Outputs outputs) {
   expect_arity(inputs, 1, 1, outputs);
   expect_pool(inputs[0], outputs[0]);
   for (int64_t d : spatial(outputs[0])) expect(d == 1, "the output must have one element per plane");
-  max_pool(whole(spatial(inputs[0])), inputs[0], outputs[0], nullptr, false);
+  Attributes all;
+  std::vector<int64_t> axes(static_cast<size_t>(inputs[0].rank()) - 2);
+  std::iota(axes.begin(), axes.end(), 2);
+  all.set("axes", std::move(axes));
+  run_reduce_max(all, inputs, outputs);
 }
 
 }  // namespace octet::kernels::generic

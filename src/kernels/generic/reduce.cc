@@ -119,11 +119,21 @@ T divide_by_count(T total, int64_t n) {
 template <bool largest, typename T>
 T extreme(const T* v, int64_t n) {
   using Limits = std::numeric_limits<T>;
-  T best = largest ? (Limits::has_infinity ? -Limits::infinity() : Limits::lowest())
-                   : (Limits::has_infinity ? Limits::infinity() : Limits::max());
-  for (int64_t i = 0; i < n; ++i)
-    if ((largest ? v[i] > best : v[i] < best) || is_nan(v[i])) best = v[i];
-  return best;
+  constexpr int64_t kLanes = 16;
+  T lanes[kLanes];
+  std::fill_n(lanes, kLanes,
+              largest ? (Limits::has_infinity ? -Limits::infinity() : Limits::lowest())
+                      : (Limits::has_infinity ? Limits::infinity() : Limits::max()));
+  const auto take = [](T& best, T x) {
+    const bool better = (largest ? x > best : x < best) | is_nan(x);
+    best = better ? x : best;
+  };
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes)
+    for (int64_t k = 0; k < kLanes; ++k) take(lanes[k], v[i + k]);
+  for (; i < n; ++i) take(lanes[0], v[i]);
+  for (int64_t k = 1; k < kLanes; ++k) take(lanes[0], lanes[k]);
+  return lanes[0];
 }
 
 template <typename T>
