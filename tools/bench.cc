@@ -88,6 +88,14 @@ std::string profile_text(const Profile& profile) {
   return peak + columns(rows, 4);
 }
 
+// "batch = 1, length = 128"
+std::string sizes_of(const engine::Model& model, const std::vector<Tensor>& inputs) {
+  std::string text;
+  for (const auto& [name, size] : shapes_for(model, inputs))
+    text += fmt::format("{}{} = {}", text.empty() ? "" : ", ", name, size);
+  return text;
+}
+
 void run(const Arguments& arguments) {
   const engine::Engine engine = open_engine(arguments.engine, arguments.common.deterministic);
   ThreadPool pool(arguments.common.threads);
@@ -99,6 +107,12 @@ void run(const Arguments& arguments) {
   const std::vector<Tensor> inputs = random_inputs(engine.model(), context, shapes);
   const int64_t batch = inputs.empty() || inputs[0].rank() == 0 ? 1 : inputs[0].shape()[0];
 
+  try {
+    context.run(inputs);
+  } catch (const Error& e) {
+    if (engine.model().symbols.empty()) throw;
+    fail(e.code(), "{} (at {}, which --shapes can change)", e.message(), sizes_of(engine.model(), inputs));
+  }
   std::vector<double> times = time_runs(context, inputs, arguments.warmup, arguments.duration);
   double total = 0;
   for (double t : times) total += t;

@@ -16,7 +16,7 @@ Shape parse_shape(const std::string& text, const std::string& option) {
   while (true) {
     int64_t value = 0;
     const auto [stop, error] = std::from_chars(at, end, value);
-    if (error != std::errc() || value < 1 || (stop != end && (*stop != 'x' || stop + 1 == end)))
+    if (error != std::errc() || value < 0 || (stop != end && (*stop != 'x' || stop + 1 == end)))
       throw UsageError(fmt::format("{}: '{}' is no shape; expected for instance 1x3x224x224", option, text));
     shape.push_back(value);
     if (stop == end) return shape;

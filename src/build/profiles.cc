@@ -32,6 +32,13 @@ const Value& find_input(const Graph& graph, const std::string& name) {
        names);
 }
 
+// An expression's value where these sizes have all of its symbols.
+std::optional<int64_t> decided(const Dim& dim, const std::map<std::string, int64_t>& sizes) {
+  Dim left = dim;
+  for (const auto& [name, size] : sizes) left = replace(left, Dim::symbol(name), size);
+  return left.known() ? std::optional(left.value()) : std::nullopt;
+}
+
 // Sizes of the symbols of all inputs that `shapes` names.
 std::map<std::string, int64_t> sizes_of(const Graph& graph, const std::map<std::string, Shape>& shapes) {
   std::map<std::string, int64_t> sizes;
@@ -44,7 +51,7 @@ std::map<std::string, int64_t> sizes_of(const Graph& graph, const std::map<std::
            to_string(shape), name, to_string(dims));
     for (size_t d = 0; d < dims.size(); ++d) {
       if (dims[d].op() != Dim::Op::kSymbol) continue;
-      if (shape[d] < 1)
+      if (shape[d] < 0)
         fail(ErrorCode::kInvalidArgument, "the shape {} of the input '{}' has a size of {}", to_string(shape),
              name, shape[d]);
       const auto [it, fresh] = sizes.emplace(dims[d].name(), shape[d]);
@@ -53,6 +60,14 @@ std::map<std::string, int64_t> sizes_of(const Graph& graph, const std::map<std::
              "the shape {} of the input '{}' makes the dimension '{}' {}, but another input makes it {}",
              to_string(shape), name, dims[d].name(), shape[d], it->second);
     }
+  }
+  for (const auto& [name, shape] : shapes) {  // what other sizes decide
+    const Dims& dims = *find_input(graph, name).shape;
+    for (size_t d = 0; d < dims.size(); ++d)
+      if (const auto size = decided(dims[d], sizes); size && *size != shape[d])
+        fail(ErrorCode::kInvalidArgument,
+             "the shape {} of the input '{}' has {} where {} is {} by the other inputs", to_string(shape),
+             name, shape[d], dims[d].text(), *size);
   }
   return sizes;
 }
@@ -108,11 +123,9 @@ void pin_dimensions(Graph& graph, const std::vector<ShapeProfile>& profiles) {
     }
   }
   for (const ValueId input : graph.inputs())
-    for (Dim& dim : *graph.value(input).shape) {
-      if (dim.op() != Dim::Op::kSymbol) continue;
-      if (const auto found = sizes.find(dim.name()); found != sizes.end() && found->second)
-        dim = *found->second;
-    }
+    for (Dim& dim : *graph.value(input).shape)
+      for (const auto& [name, size] : sizes)
+        if (size) dim = replace(dim, Dim::symbol(name), *size);
 }
 
 ShapeRanges shape_ranges(const Graph& graph, const std::vector<ShapeProfile>& profiles) {

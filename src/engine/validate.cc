@@ -299,6 +299,14 @@ std::map<std::string, int64_t> symbols_for(const Model& model, std::span<const S
              def.name, to_string(shape), expected.name(), it->second, shape[d]);
     }
   }
+  const SymbolValues values(symbols.begin(), symbols.end());
+  for (size_t i = 0; i < shapes.size(); ++i) {
+    const TensorDef& def = model.tensors[model.inputs[i]];
+    for (size_t d = 0; d < shapes[i].size(); ++d)
+      if (const int64_t size = def.shape[d].evaluate(values); size != shapes[i][d])
+        fail(ErrorCode::kInvalidArgument, "input '{}' has shape {}: {} is {} by the sizes of the inputs",
+             def.name, to_string(shapes[i]), def.shape[d].text(), size);
+  }
   return symbols;
 }
 

@@ -206,7 +206,7 @@ class Importer {
         if (dim.has_dim_value() && dim.dim_value() > 0)
           shape.emplace_back(dim.dim_value());
         else if (is_name(dim.dim_param()))
-          shape.push_back(Dim::symbol(dim.dim_param()));
+          shape.push_back(named(dim.dim_param()));
         else
           shape.push_back(fresh_symbol(input.name(), shape.size()));
       }
@@ -236,6 +236,9 @@ class Importer {
   static bool is_name(std::string_view dim) {
     return dim != "None" && std::ranges::any_of(dim, [](unsigned char c) { return std::isalpha(c); });
   }
+
+  // "past_length + length" is the sum where inputs have both sizes by themselves.
+  Dim named(const std::string& text) const { return parse_dim(text, symbols_).value_or(Dim::symbol(text)); }
 
   Dim fresh_symbol(const std::string& input, size_t axis) {
     std::string symbol = fmt::format("{}_d{}", input, axis);
@@ -269,7 +272,7 @@ class Importer {
       if (dim.has_dim_value() && dim.dim_value() >= 0)
         shape.emplace_back(dim.dim_value());
       else if (is_name(dim.dim_param()))
-        shape.push_back(Dim::symbol(dim.dim_param()));
+        shape.push_back(named(dim.dim_param()));
       else
         return;
     }
@@ -427,7 +430,7 @@ class Importer {
   onnx_pb::ModelProto model_;
   std::unordered_map<std::string, std::span<const std::byte>> payloads_;  // by the initializer's name
   std::map<std::string, int> opsets_;
-  std::set<std::string> symbols_;
+  std::set<std::string, std::less<>> symbols_;
   std::unordered_map<std::string, ValueId> values_;
   std::vector<Read> nodes_;
   std::vector<OldNode> quantized_;  // those that expand_quantized() replaces

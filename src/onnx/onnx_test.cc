@@ -240,6 +240,20 @@ TEST(Onnx, DimensionsWithoutNamesAreEachTheirOwn) {
   EXPECT_EQ(dims[4], dims[5]);
 }
 
+TEST(Onnx, DimensionsMayBeExpressions) {
+  Model m;
+  auto& shape = *m.graph().mutable_input(0)->mutable_type()->mutable_tensor_type()->mutable_shape();
+  shape.clear_dim();
+  for (const char* name : {"past", "n", "past + n", "2*n", "past + other", "other//2"})
+    shape.add_dim()->set_dim_param(name);
+  m.node("Relu", {"x"}, "y");
+  const Graph graph = m.import();
+  const Dim past = Dim::symbol("past"), n = Dim::symbol("n");
+  EXPECT_EQ(*graph.value(graph.inputs()[0]).shape,
+            (Dims{past, n, past + n, n * 2, Dim::symbol("past + other"), Dim::symbol("other//2")}))
+      << "no input has a size 'other' by which it could be known";
+}
+
 TEST(Onnx, EveryUnsupportedNodeIsListed) {
   Model m;
   m.node("Foo", {"x"}, "a");

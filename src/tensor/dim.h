@@ -5,7 +5,10 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
+#include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace octet {
@@ -56,6 +59,10 @@ inline Dim max(const Dim& a, const Dim& b) {
 }
 
 using Dims = std::vector<Dim>;
+
+// The expression that a text of numbers, these symbols, + - * // floor(a/b) and parentheses is, as in
+// "past_length + length"; nullopt where it is none, a number alone, or can be negative.
+std::optional<Dim> parse_dim(std::string_view text, const std::set<std::string, std::less<>>& symbols);
 
 // True when no value of the symbols, which are sizes of 0 or more, can make it negative.
 bool nonnegative(const Dim& dim);

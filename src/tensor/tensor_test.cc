@@ -118,6 +118,22 @@ TEST(AttributeMap, TypedAccess) {
   EXPECT_EQ(a.begin()->first, "pads");
 }
 
+TEST(Dims, Parse) {
+  const std::set<std::string, std::less<>> symbols = {"a", "b_1", "floor"};
+  const Dim a = Dim::symbol("a"), b = Dim::symbol("b_1");
+  const auto parse = [&](std::string_view text) { return parse_dim(text, symbols); };
+  EXPECT_EQ(parse("a + b_1"), a + b);
+  EXPECT_EQ(parse("2*(a + 3)"), Dim(2) * (a + 3));
+  EXPECT_EQ(parse("8*((a//8))"), floor_div(a, 8) * 8);
+  for (const Dim& dim : {a, floor_div(a + 1, 2) + b, floor_div(a * 4 + 3, 8) * b, (a + b) * 3})
+    EXPECT_EQ(parse(dim.text()), dim) << dim.text();
+  for (const char* text : {"", "a b_1", "a +", "c", "7", "a - b_1", "a // 0", "(a", "a)", "a / 2", "-a",
+                           "a.b", "2a", "a * 9999999999999999999", "floor(a)"})
+    EXPECT_EQ(parse(text), std::nullopt) << text;
+  EXPECT_EQ(parse(std::string(100, '(') + "a" + std::string(100, ')')), a);
+  EXPECT_EQ(parse(std::string(300, '(')), std::nullopt);
+}
+
 TEST(Dims, Simplify) {
   const Dim n = Dim::symbol("N"), h = Dim::symbol("H");
   EXPECT_EQ(Dim(2) + 3, Dim(5));

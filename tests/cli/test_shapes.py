@@ -136,9 +136,10 @@ class Shapes(Case):
         error = self.fails("run", engine, "--input", self.folder / "x.npy", *out)
         for part in ("Add_sum", "height = 17", "equal"):
             self.assertIn(part, error)
-        for shapes in ("image", "image:", "image:1x3", "image:1x4x16x16", "other:1x3x16x16", "image:1x3x0x16"):
+        for shapes in ("image", "image:", "image:1x3", "image:1x4x16x16", "other:1x3x16x16", "image:1x3x0x16",
+                       "image:1x3x-1x16"):
             self.fails("build", self.model, "-o", self.folder / "f.octet", "--opt-shapes", shapes,
-                       status=2 if shapes in ("image", "image:", "image:1x3x0x16") else 1)
+                       status=2 if shapes in ("image", "image:", "image:1x3x-1x16") else 1)
         self.fails("build", self.model, "-o", self.folder / "f.octet", "--min-shapes", "image:1x3x32x32",
                    "--max-shapes", "image:1x3x16x16", says="minimum <= optimum <= maximum")
         self.fails("build", self.model, "-o", self.folder / "f.octet", "--min-shapes", "image:1x3x16x16",
