@@ -32,6 +32,10 @@ struct ConvertBody {
       r.count = c.channels;
       r.length = r.in_step = c.pixels;
       r.out_step = c.out_plane_stride;
+    } else if (c.in_layout == Layout::kPlain && !uniform && c.pixels == 1) {  // channels are the last axis
+      r.vary = true;
+      r.count = c.images;
+      r.length = r.in_step = r.out_step = c.channels;
     } else if (c.in_layout == Layout::kPlain) {
       r.by_channel = !uniform;
       r.count = uniform ? 1 : c.images * c.channels;

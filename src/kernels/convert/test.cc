@@ -40,6 +40,11 @@ void check(Random& random, int64_t number) {
     c.pixels = random.range(1, random.chance(0.3) ? 20000 : 200);
     c.out_stride = c.fill = 4;
   }
+  if (number % 20 == 2) {  // channels are the last axis
+    c.in_layout = c.out_layout = Layout::kPlain;
+    c.pixels = 1;
+    c.images = random.range(1, 300);
+  }
   if (c.op == ConvertOp::kCopy32 && c.out_layout == Layout::kPlain && random.chance(0.5)) {
     c.images = 1;
     c.out_plane_stride = c.pixels + random.range(0, 40);
