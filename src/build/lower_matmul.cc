@@ -31,7 +31,8 @@ std::optional<Attention> match_attention(const LoweringState& l, NodeId matmul) 
   if (!in_integers(l, g.node(matmul))) return {};
   const auto scores = match_attention_scores(g, matmul);
   const auto probabilities = scores ? l.requantized(scores->probabilities) : std::nullopt;
-  if (!probabilities) return {};
+  // The kernel has the byte 0 for NaN.
+  if (!probabilities || (scores->zero_for_nan && probabilities->value.params.zero_point[0] != 0)) return {};
   const auto dq = only_consumer(g, probabilities->value.stored);
   if (!dq || !l.quantized(g.node(*dq).outputs[0])) return {};
   const ValueId real = g.node(*dq).outputs[0];
@@ -146,6 +147,20 @@ void lower_attention(LoweringState& l, const Attention& a) {
   l.set_precision(step, "int8");
 }
 
+// Of floats, or of integers wider than 8 bits.
+bool in_floats(const LoweringState& l, const Node& node) {
+  return is_variable_matmul(l.graph(), node) && !in_integers(l, node);
+}
+
+// Whether a product of floats can do the transposition of its operands itself: rows must stay rows, or become
+// columns of the second.
+bool takes_transposed(const LoweringState& l, const Node& product, ValueId value,
+                      const std::vector<int64_t>& perm) {
+  const auto last = static_cast<int64_t>(perm.size()) - 1;
+  return in_floats(l, product) &&
+         (perm[last] == last || (perm[last - 1] == last && product.inputs[0] != value));
+}
+
 }  // namespace
 
 void lower_matmul(LoweringState& l, NodeId id) {
@@ -174,24 +189,59 @@ void lower_matmul(LoweringState& l, NodeId id) {
   l.set_precision(step, "int8");
 }
 
-// A transposition of 8-bit values that only products read is left to them.
+void lower_float_matmul(LoweringState& l, NodeId id) {
+  const Graph& g = l.graph();
+  const Node& node = g.node(id);
+  std::array<std::vector<int64_t>, 2> perms;
+  std::array<int32_t, 2> operands{};
+  for (size_t i = 0; i < 2; ++i) {
+    const auto* t = l.transposed(node.inputs[i]);
+    if (t != nullptr) perms[i] = t->perm;
+    operands[i] = l.declared_tensor(t != nullptr ? t->source : node.inputs[i]);
+  }
+  ValueId y = node.outputs[0];
+  std::vector<int64_t> y_perm;
+  const auto reader = l.is_quantized_model() && in_floats(l, node) ? only_consumer(g, y) : std::nullopt;
+  if (reader && g.node(*reader).is("Transpose")) {
+    const std::vector<int64_t> perm = perm_of(l, g.node(*reader));
+    if (perm.back() == static_cast<int64_t>(perm.size()) - 1) {
+      y_perm = perm;
+      y = g.node(*reader).outputs[0];
+      l.mark_done(*reader);
+    }
+  }
+  StepDef& step =
+      l.add_step("matmul_f32", id, {operands[0], operands[1]}, {l.make(y, DType::kFloat32, Layout::kPlain)});
+  set_perm(step, "a_perm", perms[0]);
+  set_perm(step, "b_perm", perms[1]);
+  set_perm(step, "y_perm", y_perm);
+  l.set_precision(step, "float32", l.float_reason(node));
+}
+
+// Transpositions that only products read are left to them.
 void lower_transpose(LoweringState& l, NodeId id) {
   const Graph& g = l.graph();
   const Node& node = g.node(id);
+  const ValueId y = node.outputs[0];
+  const std::vector<int64_t> perm = perm_of(l, node);
   const auto in = l.quantized(node.inputs[0]);
-  const auto out = l.requantized(node.outputs[0]);
+  const auto out = l.requantized(y);
   bool left = in && out && in->params == out->value.params && !g.is_output(out->value.stored);
   for (NodeId dq : left ? g.consumers(out->value.stored) : std::vector<NodeId>{}) {
     left = left && g.node(dq).is("DequantizeLinear") && !g.is_output(g.node(dq).outputs[0]);
     for (NodeId reader : left ? g.consumers(g.node(dq).outputs[0]) : std::vector<NodeId>{})
       left = left && in_integers(l, g.node(reader));
   }
-  if (!left) {
-    if (!l.lower_transpose_by_layout(id)) lower_generic(l, id);
+  if (left) {
+    l.leave_transposed(out->value.stored, {in->stored, perm});
+    l.mark_done(out->node);
     return;
   }
-  l.leave_transposed(out->value.stored, {in->stored, perm_of(l, node)});
-  l.mark_done(out->node);
+  if (l.is_quantized_model() && !g.is_output(y) && std::ranges::all_of(g.consumers(y), [&](NodeId reader) {
+        return takes_transposed(l, g.node(reader), y, perm);
+      }))
+    return l.leave_transposed(y, {node.inputs[0], perm});
+  if (!l.lower_transpose_by_layout(id)) lower_generic(l, id);
 }
 
 }  // namespace octet

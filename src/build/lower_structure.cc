@@ -254,6 +254,8 @@ void lower_generic(LoweringState& l, NodeId id) {
   const Graph& g = l.graph();
   const Node& node = g.node(id);
   const OpDef* op = find_op(node.op, node.domain);
+  if (node.is("MatMul") && g.value(node.outputs[0]).dtype == DType::kFloat32)
+    return lower_float_matmul(l, id);
   if ((node.is("Add") || node.is("Sub") || node.is("Mul") || node.is("Div")) &&
       lower_binary(l, id, node.outputs[0]))
     return;
@@ -293,11 +295,10 @@ void lower_generic(LoweringState& l, NodeId id) {
     const Tensor fill = value != nullptr ? std::get<Tensor>(*value) : Tensor::scalar(0.0f);
     inputs.insert(inputs.begin(), l.constant(node.name + ".value", fill.reshaped({})));
   }
-  const bool matmul = node.is("MatMul") && g.value(node.outputs[0]).dtype == DType::kFloat32;
-  StepDef& step = l.add_step(matmul ? "matmul_f32" : "generic", id, inputs, outputs);
+  StepDef& step = l.add_step("generic", id, inputs, outputs);
   if (fills) {
     step.attributes.set("op", std::string("Expand"));
-  } else if (!matmul) {
+  } else {
     step.attributes = node.attributes;
     step.attributes.set("op", node.op);
   }

@@ -251,6 +251,7 @@ void lower_depth_to_space(LoweringState& l, NodeId id);
 void lower_concat(LoweringState& l, NodeId id);
 void lower_reshape(LoweringState& l, NodeId id);
 void lower_matmul(LoweringState& l, NodeId id);
+void lower_float_matmul(LoweringState& l, NodeId id);
 void lower_norm(LoweringState& l, NodeId id);
 void lower_instance_norm(LoweringState& l, NodeId id);
 void lower_split(LoweringState& l, NodeId id);

@@ -13,8 +13,12 @@ void infer(InferContext& context) {
 }  // namespace
 
 std::span<const OpDef> expand_ops() {
-  static const OpDef ops[] = {
-      {.name = "Expand", .since = 8, .min_inputs = 2, .max_inputs = 2, .infer = infer}};
+  static const OpDef ops[] = {{.name = "Expand",
+                               .since = 8,
+                               .min_inputs = 2,
+                               .max_inputs = 2,
+                               .infer = infer,
+                               .quant = QuantRule::kSameScale}};
   return ops;
 }
 

@@ -1,8 +1,11 @@
 #include "passes/attention.h"
 
+#include <algorithm>
+
 #include "kernels/matmul/matmul.h"
 #include "passes/groups.h"
 #include "passes/match.h"
+#include "passes/pads.h"
 
 namespace octet {
 namespace {
@@ -38,7 +41,42 @@ std::optional<ValueId> mask_of(const Graph& graph, const Node& add, ValueId scor
   return mask;
 }
 
+// Where(IsNaN(p), 0, p) of the probabilities, as exporters write it for rows without keys; with its IsNaN.
+struct Guard {
+  NodeId test, choice;
+};
+std::optional<Guard> guard_of(const Graph& graph, ValueId p) {
+  const std::vector<NodeId> readers = graph.consumers(p);
+  if (readers.size() != 2 || graph.is_output(p)) return {};
+  const size_t first = graph.node(readers[0]).is("IsNaN") ? 0 : 1;
+  const Guard guard{readers[first], readers[1 - first]};
+  const Node &test = graph.node(guard.test), &choice = graph.node(guard.choice);
+  if (!test.is("IsNaN") || !choice.is("Where") || only_consumer(graph, test.outputs[0]) != guard.choice ||
+      choice.inputs[0] != test.outputs[0] || scalar_constant(graph, choice.inputs[1]) != 0.0f ||
+      choice.inputs[2] != p || !same_shape(graph, p, choice.outputs[0]))
+    return {};
+  return guard;
+}
+
+// What a value holds before operators that only move it.
+ValueId moved_from(const Graph& graph, ValueId value) {
+  for (const Node* node = graph.producer(value); node != nullptr; node = graph.producer(value)) {
+    if (node->is("Concat") || node->is("Split") || !keeps_scale(graph, *node)) break;
+    value = node->inputs[0];
+  }
+  return value;
+}
+
 }  // namespace
+
+bool reads_cache(const Graph& graph, const Node& product) {
+  return std::ranges::any_of(product.inputs, [&](ValueId operand) {
+    const Node* concat = graph.producer(moved_from(graph, operand));
+    return concat != nullptr && concat->is("Concat") && std::ranges::any_of(concat->inputs, [&](ValueId v) {
+             return graph.is_input(moved_from(graph, v));
+           });
+  });
+}
 
 bool is_variable_matmul(const Graph& graph, const Node& node) {
   if (!node.is("MatMul") || node.inputs.size() != 2) return false;
@@ -65,6 +103,11 @@ std::optional<AttentionScores> match_attention_scores(const Graph& graph, NodeId
       if (!last_axis(graph, node)) return {};
       a.nodes.push_back(*next);
       a.probabilities = node.outputs[0];
+      if (const auto guard = guard_of(graph, a.probabilities)) {
+        a.nodes.insert(a.nodes.end(), {guard->test, guard->choice});
+        a.probabilities = graph.node(guard->choice).outputs[0];
+        a.zero_for_nan = true;
+      }
       a.scale = static_cast<float>(scale);
       return a;
     }

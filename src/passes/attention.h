@@ -9,14 +9,15 @@
 
 namespace octet {
 
-// Nodes from the product of queries and keys to the softmax, each the only reader of the one before.
+// Nodes from the product of queries and keys to the probabilities, each read by those behind it alone.
 struct AttentionScores {
   NodeId product = kNoId;     // the MatMul of queries and keys
-  std::vector<NodeId> nodes;  // from it to the Softmax
+  std::vector<NodeId> nodes;  // from it to the probabilities
   float scale = 1;
   ValueId mask = kNoId;    // added behind the scale
   ValueId second = kNoId;  // and behind that another, where both are constants
   ValueId probabilities = kNoId;
+  bool zero_for_nan = false;  // the probabilities of a row whose keys are all masked are 0
 };
 
 // The scores that begin with `matmul`, or nullopt when it is no such product.
@@ -25,5 +26,7 @@ std::optional<AttentionScores> match_attention_scores(const Graph& graph, NodeId
 // Whether a MatMul has two operands of rank 2 or more that are both made at run time, with sums that fit into
 // 32 bits in 8 bits.
 bool is_variable_matmul(const Graph& graph, const Node& node);
+// Whether an operand of the product is a cache: floats from an input of the graph, with what this run adds.
+bool reads_cache(const Graph& graph, const Node& product);
 
 }  // namespace octet

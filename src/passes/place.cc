@@ -183,6 +183,10 @@ class Placer {
         placement_.left_out[id] = std::move(*reason);
         return;
       }
+      if (!asked_by_name(node) && !options_.every_target && reads_cache(graph_, node)) {
+        placement_.left_out[id] = "it reads a cache, which each run would have to round anew";
+        return;
+      }
       want(node.inputs[0]);
       want(node.inputs[1]);
       placement_.integer_nodes.insert(id);

@@ -7,12 +7,6 @@
 namespace octet::engine {
 namespace {
 
-std::vector<int64_t> row_major(const Shape& shape) {
-  std::vector<int64_t> strides(shape.size(), 1);
-  for (size_t i = shape.size(); i-- > 1;) strides[i - 1] = checked_mul(strides[i], shape[i]);
-  return strides;
-}
-
 // A permutation of [0, rank), or the identity.
 std::vector<int64_t> permutation(const StepSetup& setup, size_t rank, std::string_view name) {
   std::vector<int64_t> perm;
@@ -35,20 +29,26 @@ void expect_matrices(const StepSetup& setup, const Operand& operand) {
 
 }  // namespace
 
+Strided dense(const Shape& shape) {
+  Strided s{shape, std::vector<int64_t>(shape.size(), 1)};
+  for (size_t i = shape.size(); i-- > 1;) s.strides[i - 1] = checked_mul(s.strides[i], shape[i]);
+  return s;
+}
+
 Strided permuted(const StepSetup& setup, const Operand& operand, std::string_view name) {
   expect_matrices(setup, operand);
-  const std::vector<int64_t> strides = row_major(operand.shape);
+  const Strided whole = dense(operand.shape);
   Strided s;
   for (int64_t p : permutation(setup, operand.shape.size(), name)) {
-    s.shape.push_back(operand.shape[static_cast<size_t>(p)]);
-    s.strides.push_back(strides[static_cast<size_t>(p)]);
+    s.shape.push_back(whole.shape[static_cast<size_t>(p)]);
+    s.strides.push_back(whole.strides[static_cast<size_t>(p)]);
   }
   return s;
 }
 
 Strided permuted_result(const StepSetup& setup, const Operand& operand, std::string_view name) {
   expect_matrices(setup, operand);
-  const std::vector<int64_t> strides = row_major(operand.shape),
+  const std::vector<int64_t> strides = dense(operand.shape).strides,
                              perm = permutation(setup, operand.shape.size(), name);
   Strided s{Shape(perm.size()), std::vector<int64_t>(perm.size())};
   for (size_t i = 0; i < perm.size(); ++i) {

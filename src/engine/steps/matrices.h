@@ -21,6 +21,8 @@ struct Strided {
   int64_t column_stride() const { return strides.back(); }
 };
 
+// Plain memory of this shape.
+Strided dense(const Shape& shape);
 // What a plain operand of rank 2 or more becomes under the permutation in attribute `perm` (ONNX's meaning:
 // dimension i is the operand's dimension perm[i]); as it is without that attribute. Throws Error(kBadFile).
 Strided permuted(const StepSetup& setup, const Operand& operand, std::string_view perm);

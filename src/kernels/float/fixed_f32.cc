@@ -14,7 +14,6 @@ namespace {
 
 // Pixels of one piece: enough work to be worth claiming, few enough that the sums stay in the cache.
 constexpr int64_t kBandPixels = 48;
-constexpr int64_t kRowBlock = 24;  // rows of one piece of a matrix product
 
 void reference_product(const FixedProduct& c) noexcept {
   for (int64_t r = 0; r < c.rows; ++r)
@@ -157,48 +156,29 @@ void FixedConvF32::run(int64_t begin, int64_t end, int /*thread*/, const float* 
   }
 }
 
-FixedMatMulF32::FixedMatMulF32(const Shape& a, const Shape& b, Isa isa) : isa_(isa) {
-  const MatMulLayout layout = matmul_layout(a, b);
-  m_ = layout.m;
-  n_ = layout.n;
-  k_ = layout.k;
-  offsets_a_ = layout.offsets_a;
-  offsets_b_ = layout.offsets_b;
-  output_ = layout.output;
-  row_blocks_ = ceil_div(m_, kRowBlock);
-}
-
-int64_t FixedMatMulF32::pieces() const {
-  return static_cast<int64_t>(offsets_a_.size()) * row_blocks_;
-}
-
-int64_t FixedMatMulF32::scratch_bytes() const {
-  // The last columns of b, padded to a block.
-  return n_ % kFixedBlock == 0
+int64_t fixed_matmul_scratch(const MatMulF32Call& c) {
+  // Columns of b that do not lie as a block.
+  return !c.b.transposed && c.columns % kFixedBlock == 0
              ? 0
-             : round_up(checked_mul(k_, kFixedBlock) * static_cast<int64_t>(sizeof(float)), 64);
+             : round_up(checked_mul(c.depth, kFixedBlock) * static_cast<int64_t>(sizeof(float)), 64);
 }
 
-void FixedMatMulF32::run(int64_t begin, int64_t end, const float* a, const float* b, float* y,
-                         std::byte* scratch) const noexcept {
-  const FixedKernels& kernels = fixed_kernels(isa_);
-  const int64_t whole = n_ / kFixedBlock * kFixedBlock, rest = n_ - whole;
-  auto* edge = reinterpret_cast<float*>(scratch);
-  int64_t copied = -1;  // the matrix whose last columns are in `edge`
-  for (int64_t piece = begin; piece < end; ++piece) {
-    const int64_t matrix = piece / row_blocks_, row = piece % row_blocks_ * kRowBlock;
-    const int64_t rows = std::min(kRowBlock, m_ - row);
-    const float* from = a + offsets_a_[static_cast<size_t>(matrix)] + row * k_;
-    const float* other = b + offsets_b_[static_cast<size_t>(matrix)];
-    float* to = y + (matrix * m_ + row) * n_;
-    if (whole > 0) kernels.product({from, k_, other, n_, to, n_, rows, whole, k_, false});
-    if (rest == 0) continue;
-    if (copied != matrix) {
-      std::fill_n(edge, k_ * kFixedBlock, 0.0f);
-      for (int64_t k = 0; k < k_; ++k) std::copy_n(other + k * n_ + whole, rest, edge + k * kFixedBlock);
-      copied = matrix;
-    }
-    kernels.product({from, k_, edge, kFixedBlock, to + whole, n_, rows, rest, k_, false});
+void fixed_matmul(const MatMulF32Call& c, Isa isa, std::byte* scratch) noexcept {
+  const FixedKernels& kernels = fixed_kernels(isa);
+  const int64_t whole = c.b.transposed ? 0 : c.columns / kFixedBlock * kFixedBlock;
+  if (whole > 0)
+    kernels.product(
+        {c.a.data, c.a.stride, c.b.data, c.b.stride, c.y, c.y_stride, c.rows, whole, c.depth, false});
+  const int64_t step_k = c.b.transposed ? 1 : c.b.stride, step_column = c.b.transposed ? c.b.stride : 1;
+  auto* block = reinterpret_cast<float*>(scratch);
+  for (int64_t first = whole; first < c.columns; first += kFixedBlock) {
+    const int64_t columns = std::min(kFixedBlock, c.columns - first);
+    const float* from = c.b.data + first * step_column;
+    std::fill_n(block, c.depth * kFixedBlock, 0.0f);
+    for (int64_t i = 0; i < columns; ++i)
+      for (int64_t k = 0; k < c.depth; ++k) block[k * kFixedBlock + i] = from[k * step_k + i * step_column];
+    kernels.product(
+        {c.a.data, c.a.stride, block, kFixedBlock, c.y + first, c.y_stride, c.rows, columns, c.depth, false});
   }
 }
 

@@ -14,7 +14,6 @@
 #include "base/cpu.h"
 #include "kernels/float/conv_f32.h"
 #include "kernels/float/matmul_f32.h"
-#include "tensor/tensor.h"
 
 namespace octet::kernels {
 
@@ -68,23 +67,8 @@ class FixedConvF32 {
   std::vector<float> bias_;
 };
 
-class FixedMatMulF32 {
- public:
-  // Throws Error for shapes that do not fit.
-  FixedMatMulF32(const Shape& a, const Shape& b, Isa isa);
-
-  const Shape& output_shape() const { return output_; }
-  int64_t pieces() const;
-  int64_t scratch_bytes() const;
-  void run(int64_t begin, int64_t end, const float* a, const float* b, float* y,
-           std::byte* scratch) const noexcept;
-  std::string kernel() const { return "fixed order " + std::string(isa_name(isa_)); }
-
- private:
-  Isa isa_;
-  int64_t m_ = 0, n_ = 0, k_ = 0, row_blocks_ = 0;
-  std::vector<int64_t> offsets_a_, offsets_b_;  // of each matrix of the output
-  Shape output_;
-};
+// A product in the same order; the scratch memory of one call, 64-byte aligned.
+int64_t fixed_matmul_scratch(const MatMulF32Call& call);
+void fixed_matmul(const MatMulF32Call& call, Isa isa, std::byte* scratch) noexcept;
 
 }  // namespace octet::kernels

@@ -11,6 +11,7 @@
 #include "kernels/float/gemm_in_place.h"
 #include "kernels/simd/function.h"
 #include "kernels/simd/test_tools.h"
+#include "tensor/tensor.h"
 
 namespace octet::kernels {
 namespace {
@@ -110,29 +111,30 @@ TEST(FixedF32, ConvolutionsGiveTheSameBytesEverywhere) {
 TEST(FixedF32, ProductsGiveTheSameBytesEverywhere) {
   const uint32_t seed = testing::test_seed();
   Random random(seed);
-  for (int64_t i = 0; i < 100; ++i) {
-    const int64_t m = random.range(1, 50), k = random.range(0, 40), n = random.range(1, 50),
-                  batch = random.range(1, 3);
-    const bool shared = random.chance(0.5);
-    const auto a = random_floats(random, batch * m * k + 1), b = random_floats(random, batch * k * n + 1);
-    std::vector<float> expected(static_cast<size_t>(batch * m * n));
-    for (int64_t at = 0; at < batch * m * n; ++at) {
-      const int64_t matrix = at / (m * n), row = at / n % m, column = at % n;
+  for (int64_t i = 0; i < 200; ++i) {
+    const int64_t m = random.range(1, 50), k = random.range(0, 40), n = random.range(1, 50);
+    const bool transposed = random.chance(0.5);
+    const int64_t a_stride = k + random.range(1, 3), b_stride = (transposed ? k : n) + random.range(0, 3);
+    const auto a = random_floats(random, m * a_stride),
+               b = random_floats(random, (transposed ? n : k) * b_stride + 1);
+    std::vector<float> expected(static_cast<size_t>(m * n));
+    for (int64_t at = 0; at < m * n; ++at) {
+      const int64_t row = at / n, column = at % n;
       float sum = 0;
       for (int64_t j = 0; j < k; ++j)
-        sum = std::fma(a[static_cast<size_t>((matrix * m + row) * k + j)],
-                       b[static_cast<size_t>(((shared ? 0 : matrix) * k + j) * n + column)], sum);
+        sum =
+            std::fma(a[static_cast<size_t>(row * a_stride + j)],
+                     b[static_cast<size_t>(transposed ? column * b_stride + j : j * b_stride + column)], sum);
       expected[static_cast<size_t>(at)] = sum;
     }
     for (const Isa isa : possible_isas()) {
-      const FixedMatMulF32 product({batch, m, k}, {shared ? 1 : batch, k, n}, isa);
-      ASSERT_EQ(product.output_shape(), (Shape{batch, m, n}));
       std::vector<float> y(expected.size(), 77.0f);
-      Tensor scratch(DType::kUInt8, {product.scratch_bytes() + 64});
-      for (int64_t piece = product.pieces(); piece-- > 0;)
-        product.run(piece, piece + 1, a.data(), b.data(), y.data(), static_cast<std::byte*>(scratch.raw()));
+      const MatMulF32Call call{m, k, n, {a.data(), a_stride}, {b.data(), b_stride, transposed}, y.data(), n};
+      Tensor scratch(DType::kUInt8, {fixed_matmul_scratch(call) + 64});
+      fixed_matmul(call, isa, static_cast<std::byte*>(scratch.raw()));
       ASSERT_EQ(std::memcmp(y.data(), expected.data(), y.size() * sizeof(float)), 0)
-          << "seed " << seed << ": " << batch << "x" << m << "x" << k << "x" << n << " on " << isa_name(isa);
+          << "seed " << seed << ": " << m << "x" << k << "x" << n << (transposed ? " transposed" : "")
+          << " on " << isa_name(isa);
     }
   }
 }

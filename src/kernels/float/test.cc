@@ -1,3 +1,4 @@
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -9,6 +10,7 @@
 #include "kernels/float/matmul_f32.h"
 #include "kernels/generic/generic.h"
 #include "kernels/simd/function.h"
+#include "kernels/simd/test_tools.h"
 
 namespace octet::kernels {
 namespace {
@@ -149,7 +151,7 @@ TEST(ConvF32, MatchesGeneric) {
   };
   for (size_t i = 0; i < std::size(cases); ++i)
     for (int threads : {1, 2}) {
-      SCOPED_TRACE(testing::Message() << "case " << i << ", " << threads << " threads");
+      SCOPED_TRACE(::testing::Message() << "case " << i << ", " << threads << " threads");
       check_conv(cases[i], threads);
     }
 }
@@ -205,18 +207,32 @@ TEST(ConvF32, LongSumsArePrecise) {
   }
 }
 
-TEST(MatMulF32, MatchesGeneric) {
-  const std::pair<Shape, Shape> cases[] = {{{5, 7}, {7, 9}},
-                                           {{2, 3, 20, 8}, {2, 3, 8, 6}},
-                                           {{3, 4, 5}, {5, 2}},
-                                           {{4, 5}, {3, 5, 2}},
-                                           {{2, 1, 40, 16}, {3, 16, 24}}};
-  for (const auto& [sa, sb] : cases) {
-    const Tensor a = random_tensor(sa, kSeed), b = random_tensor(sb, kSeed + 1);
-    const MatMulF32 product(sa, sb, 2);
-    Tensor y(DType::kFloat32, product.output_shape());
-    product.run(0, product.pieces(), a.as<float>().data(), b.as<float>().data(), y.as<float>().data());
-    expect_near(to_float(y), to_float(run_generic("MatMul", {}, {a, b}, product.output_shape())), 1e-5f);
+TEST(MatMulF32, MatchesSumsInDouble) {
+  const uint32_t seed = testing::test_seed();
+  testing::Random random(seed);
+  for (int i = 0; i < 100; ++i) {
+    const int64_t m = random.range(0, 20), k = random.range(0, 40), n = random.range(1, 40),
+                  apart = random.chance(0.5) ? 0 : random.range(1, 9);
+    const bool transposed = random.chance(0.5);
+    const std::vector<float> a = to_float(random_tensor({m, k + apart}, seed + 1)),
+                             b = to_float(random_tensor({k + n, k + n + apart}, seed + 2));
+    const int64_t b_stride = (transposed ? k : n) + apart;
+    std::vector<float> expected(static_cast<size_t>(m * n));
+    for (int64_t at = 0; at < m * n; ++at) {
+      double sum = 0;
+      for (int64_t j = 0; j < k; ++j) {
+        const int64_t row = transposed ? at % n : j, column = transposed ? j : at % n;
+        sum += static_cast<double>(a[static_cast<size_t>(at / n * (k + apart) + j)]) *
+               b[static_cast<size_t>(row * b_stride + column)];
+      }
+      expected[static_cast<size_t>(at)] = static_cast<float>(sum);
+    }
+    for (const Isa isa : possible_isas()) {
+      std::vector<float> y(expected.size(), 77.0f);
+      matmul_f32({m, k, n, {a.data(), k + apart}, {b.data(), b_stride, transposed}, y.data(), n}, isa);
+      SCOPED_TRACE(fmt::format("seed {}, case {}: {}x{}x{} on {}", seed, i, m, k, n, isa_name(isa)));
+      expect_near(y, expected, 1e-5f);
+    }
   }
 }
 
