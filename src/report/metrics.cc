@@ -9,7 +9,7 @@ namespace octet {
 
 void PairSums::add(double reference, double value) {
   if (!std::isfinite(reference) || !std::isfinite(value)) {
-    ++not_finite;
+    not_finite += reference != value;
     return;
   }
   signal += reference * reference;

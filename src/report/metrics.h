@@ -10,8 +10,9 @@
 
 namespace octet {
 
-// Sums over pairs (reference, other); pairs with a value that is not finite are counted apart. Adding them up
-// in the order of samples gives the same bits whatever the number of workers.
+// Sums over pairs (reference, other); pairs with a value that is not finite are counted apart, but for equal
+// infinities (of an attention mask, say), which are no difference. Adding them up in the order of samples
+// gives the same bits whatever the number of workers.
 struct PairSums {
   double signal = 0;  // reference^2
   double other = 0;   // other^2
