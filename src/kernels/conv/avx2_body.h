@@ -24,7 +24,8 @@ namespace octet::kernels {
 namespace {
 
 constexpr int kMostPixels = 6;
-constexpr int64_t kClipPixels = 12;  // fewer do not repay the clipping of the weights
+constexpr int64_t kLargestPixels = 4;  // fewer do not repay the search for their largest inputs,
+constexpr int64_t kClipPixels = 12;    // nor the clipping of the weights
 constexpr ConvTiles kTiles = {1, {kMostPixels, 0, 0, 0}};
 
 // The per-channel arrays of a block, copied so that every load is aligned and inside of its array.
@@ -39,32 +40,71 @@ struct Target {
   int64_t stride;  // elements
   const uint8_t* residual;
   int64_t residual_stride;
-  int64_t width;    // channels that exist
-  float low, high;  // of bytes
+  int64_t width;  // channels that exist
+  float high;     // of bytes
+  int8_t low;     // its bits are those of an unsigned byte
 };
 
-void store_bytes(uint8_t* out, __m256i first, __m256i second, int64_t count) {
-  const __m256i lanes = _mm256_permute4x64_epi64(_mm256_packs_epi32(first, second), 0xd8);
-  const __m128i bytes = _mm_packus_epi16(_mm256_castsi256_si128(lanes), _mm256_extracti128_si256(lanes, 1));
+void store_bytes(uint8_t* out, __m128i bytes, int64_t count) {
   if (count >= 16) return _mm_storeu_si128(reinterpret_cast<__m128i*>(out), bytes);
   alignas(16) uint8_t buffer[16];
   _mm_store_si128(reinterpret_cast<__m128i*>(buffer), bytes);
   for (int64_t i = 0; i < count; ++i) out[i] = buffer[i];
 }
 
-// Stores the bytes of a pixel that is `v` without the residual.
-OCTET_FORCE_INLINE void store_pixel(const Channels& c, const Target& t, int64_t pixel, __m256 (&v)[2]) {
-  if (t.residual != nullptr) {
-    const auto* r = reinterpret_cast<const __m128i*>(t.residual + pixel * t.residual_stride);
-    const __m128i bytes = _mm_loadu_si128(r);
-    const __m256 low = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes));
-    const __m256 high = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_unpackhi_epi64(bytes, bytes)));
-    v[0] = _mm256_fmadd_ps(low, _mm256_load_ps(c.residual_scale), v[0]);
-    v[1] = _mm256_fmadd_ps(high, _mm256_load_ps(c.residual_scale + 8), v[1]);
+// 16 channels of a pixel as int16, in the order of _mm256_packs_epi32. Beyond `high`, they are `high`;
+// packing them to bytes clips the rest (and makes NaN 0).
+OCTET_FORCE_INLINE __m256i round_pixel(const __m256 (&v)[2], __m256 high) {
+  return _mm256_packs_epi32(_mm256_cvtps_epi32(_mm256_min_ps(high, v[0])),
+                            _mm256_cvtps_epi32(_mm256_min_ps(high, v[1])));
+}
+
+// Stores the bytes of `Count` pixels, 1 or 2, from `pixel` on, which are `v` without the residual.
+template <bool kResidual, int kCount>
+OCTET_FORCE_INLINE void store_pixels(const Channels& c, const Target& t, int64_t pixel,
+                                     __m256 (&v)[kCount][2]) {
+  const __m256 high = _mm256_set1_ps(t.high);
+  __m256i words[2];
+#pragma GCC unroll 2
+  for (int i = 0; i < kCount; ++i) {
+    if constexpr (kResidual) {
+      const auto* r = reinterpret_cast<const __m128i*>(t.residual + (pixel + i) * t.residual_stride);
+      const __m128i bytes = _mm_loadu_si128(r);
+      const __m256 first = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes));
+      const __m256 second = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_unpackhi_epi64(bytes, bytes)));
+      v[i][0] = _mm256_fmadd_ps(first, _mm256_load_ps(c.residual_scale), v[i][0]);
+      v[i][1] = _mm256_fmadd_ps(second, _mm256_load_ps(c.residual_scale + 8), v[i][1]);
+    }
+    words[i] = round_pixel(v[i], high);
   }
-  const __m256 low = _mm256_set1_ps(t.low), high = _mm256_set1_ps(t.high);  // NaN becomes low
-  store_bytes(t.bytes + pixel * t.stride, _mm256_cvtps_epi32(_mm256_min_ps(_mm256_max_ps(v[0], low), high)),
-              _mm256_cvtps_epi32(_mm256_min_ps(_mm256_max_ps(v[1], low), high)), t.width);
+  // Dwords of both pixels: 0 and 4 are the first channels of the first.
+  const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+  __m256i bytes = _mm256_packus_epi16(words[0], words[kCount - 1]);
+  bytes = _mm256_permutevar8x32_epi32(_mm256_max_epu8(bytes, _mm256_set1_epi8(t.low)), order);
+  store_bytes(t.bytes + pixel * t.stride, _mm256_castsi256_si128(bytes), t.width);
+  if (kCount > 1) store_bytes(t.bytes + (pixel + 1) * t.stride, _mm256_extracti128_si256(bytes, 1), t.width);
+}
+
+// Those of P pixels, whose sums are `acc`.
+template <bool kResidual, int P>
+OCTET_FORCE_INLINE void store_sums(const Channels& c, const Target& t, const __m256i (&acc)[P][2]) {
+  const auto scaled = [&](int p, __m256(&v)[2]) __attribute__((always_inline)) {
+    v[0] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(acc[p][0]), _mm256_load_ps(c.scale), _mm256_load_ps(c.bias));
+    v[1] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(acc[p][1]), _mm256_load_ps(c.scale + 8),
+                           _mm256_load_ps(c.bias + 8));
+  };
+#pragma GCC unroll 8
+  for (int p = 0; p + 1 < P; p += 2) {
+    __m256 v[2][2];
+    scaled(p, v[0]);
+    scaled(p + 1, v[1]);
+    store_pixels<kResidual, 2>(c, t, p, v);
+  }
+  if constexpr (P % 2 == 1) {
+    __m256 v[1][2];
+    scaled(P - 1, v[0]);
+    store_pixels<kResidual, 1>(c, t, P - 1, v);
+  }
 }
 
 struct TileArgs {
@@ -153,13 +193,10 @@ __attribute__((noinline)) void tile(const TileArgs& a) {
   if (a.accumulators == nullptr) {
     const Channels& c = *a.channels;
     const Target t = a.target;  // a copy, which the stores of bytes cannot change
-#pragma GCC unroll 8
-    for (int p = 0; p < P; ++p) {
-      __m256 v[2] = {_mm256_cvtepi32_ps(acc[0][p][0]), _mm256_cvtepi32_ps(acc[0][p][1])};
-      v[0] = _mm256_fmadd_ps(v[0], _mm256_load_ps(c.scale), _mm256_load_ps(c.bias));
-      v[1] = _mm256_fmadd_ps(v[1], _mm256_load_ps(c.scale + 8), _mm256_load_ps(c.bias + 8));
-      store_pixel(c, t, p, v);
-    }
+    if (t.residual == nullptr)
+      store_sums<false, P>(c, t, acc[0]);
+    else
+      store_sums<true, P>(c, t, acc[0]);
     return;
   }
   auto* out = reinterpret_cast<__m256i*>(a.accumulators);
@@ -205,7 +242,8 @@ void finish_function(const ConvCall& call, const Channels& c, const Target& t, c
                      int64_t pixels) {
   const Epilogue& e = call.epilogue;
   for (int64_t p = 0; p < pixels; ++p, accumulators += 16) {
-    __m256 v[2];
+    __m256 pixel[1][2];
+    __m256(&v)[2] = pixel[0];
     for (int h = 0; h < 2; ++h) {
       const int i = 8 * h;
       v[h] = _mm256_cvtepi32_ps(_mm256_load_si256(reinterpret_cast<const __m256i*>(accumulators + i)));
@@ -222,7 +260,10 @@ void finish_function(const ConvCall& call, const Channels& c, const Target& t, c
     if constexpr (F != Function::kNone)
       for (int h = 0; h < 2; ++h)
         v[h] = _mm256_fmadd_ps(v[h], _mm256_load_ps(c.out_scale + 8 * h), _mm256_load_ps(c.out_zero + 8 * h));
-    store_pixel(c, t, p, v);
+    if (t.residual == nullptr)
+      store_pixels<false>(c, t, p, pixel);
+    else
+      store_pixels<true>(c, t, p, pixel);
   }
 }
 
@@ -260,7 +301,7 @@ void run_block(const ConvCall& call, const ConvPlan& plan, const Taps& taps, int
   target.stride = call.out_pixel_stride;
   target.residual_stride = call.residual_pixel_stride;
   target.width = left < 16 ? left : 16;
-  target.low = call.epilogue.low;
+  target.low = static_cast<int8_t>(call.epilogue.low);
   target.high = call.epilogue.high;
   Channels channels;
   load_channels(call, channel, target.width, channels);
@@ -306,36 +347,49 @@ int64_t clipped_offset(const ConvPlan& plan) {
 template <class Clipped>
 int64_t scratch_bytes(const ConvCall& call) {
   const ConvPlan plan = plan_conv(call, kTiles);
-  const bool clips = Clipped::kClipped && plan.pixels >= kClipPixels;
+  const bool clips = Clipped::kClipped && plan.pixels >= kLargestPixels;
   return clips ? clipped_offset(plan) + clipped_bytes(plan) : plan.scratch_bytes;
 }
 
-// `Proven` serves the blocks whose pairs of products cannot leave int16 (a flag of the packing), `Clipped`
-// others with many pixels and `Any` the rest.
+// `Proven` serves the blocks whose pairs of products cannot leave int16 (a flag of the packing, or the
+// largest inputs say so), `Clipped` others with many pixels and `Any` the rest.
 template <class Proven, class Clipped, class Any>
 void run(const ConvCall& call, int64_t begin, int64_t end, std::byte* scratch) noexcept {
   const ConvPlan plan = plan_conv(call, kTiles);
   const Taps taps = start_taps(call, plan, scratch);
-  int64_t filled = -1;  // first pixel of the block whose pointers are in `taps`
+  int64_t filled = -1;    // first pixel of the block whose pointers are in `taps`
+  int64_t searched = -1;  // group whose largest inputs of this block are in `clipped`
+  ClippedWeights clipped{};
+  if constexpr (Clipped::kClipped) clipped = place_clipped(plan, scratch + clipped_offset(plan));
   for (int64_t index = begin; index < end; ++index) {
     const ConvPiece piece = conv_piece(plan, index);
     for (int64_t pixel = piece.first_pixel; pixel < piece.last_pixel; pixel += plan.block_pixels) {
       const int64_t left = piece.last_pixel - pixel;
       const int64_t count = left < plan.block_pixels ? left : plan.block_pixels;
-      if (pixel != filled) fill_taps(call, plan, taps, pixel, count);
-      filled = pixel;
+      if (pixel != filled) {
+        fill_taps(call, plan, taps, pixel, count);
+        filled = pixel;
+        searched = -1;
+      }
       for (int64_t t = piece.first_tile; t < piece.last_tile; ++t) {
         const int64_t group = t / plan.tiles, block = t % plan.tiles;
         const auto* weights = reinterpret_cast<const __m256i*>(call.weights + t * plan.packed.block_bytes);
-        if (call.weights[plan.packed.flags_offset + t] != std::byte{0}) {
-          run_block<Proven>(call, plan, taps, group, block, pixel, count, weights, nullptr);
-        } else if (Clipped::kClipped && count >= kClipPixels) {
-          const ClippedWeights clipped = place_clipped(plan, scratch + clipped_offset(plan));
-          clip_weights(plan, group * plan.packed.in_c, weights, clipped);
-          run_block<Clipped>(call, plan, taps, group, block, pixel, count, clipped.weights, clipped.excess);
-        } else {
-          run_block<Any>(call, plan, taps, group, block, pixel, count, weights, nullptr);
+        bool proven = call.weights[plan.packed.flags_offset + t] != std::byte{0};
+        if (Clipped::kClipped && !proven && count >= kLargestPixels) {
+          const int64_t offset = group * plan.packed.in_c;
+          if (group != searched) find_largest(call, plan, taps.pointers, pixel, count, offset, clipped);
+          searched = group;
+          proven = !may_saturate(plan, clipped.largest, weights);
+          if (!proven && count >= kClipPixels) {
+            clip_weights(plan, offset, weights, clipped);
+            run_block<Clipped>(call, plan, taps, group, block, pixel, count, clipped.weights, clipped.excess);
+            continue;
+          }
         }
+        if (proven)
+          run_block<Proven>(call, plan, taps, group, block, pixel, count, weights, nullptr);
+        else
+          run_block<Any>(call, plan, taps, group, block, pixel, count, weights, nullptr);
       }
     }
   }

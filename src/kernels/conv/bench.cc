@@ -2,6 +2,7 @@
 // packing is not work).
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -82,8 +83,29 @@ using Buffer = std::unique_ptr<std::byte[], FreeDeleter>;
 Buffer buffer(int64_t bytes) {
   const auto size = static_cast<size_t>(round_up(bytes + kOverread, 64));
   Buffer b(static_cast<std::byte*>(std::aligned_alloc(64, size)));
-  for (size_t i = 0; i < size; ++i) b[i] = static_cast<std::byte>(i * 2654435761u >> 13);
+  std::memset(b.get(), 0, size);
   return b;
+}
+
+// Near the normal distribution, as weights are: -128 to 127, with a standard deviation of 33.
+int bell(uint64_t& state) {
+  int sum = 0;
+  for (int i = 0; i < 5; ++i) {
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    sum += static_cast<int8_t>(state >> 56);
+  }
+  return sum / 5;
+}
+
+// What a Relu leaves of such values, over all bytes.
+void fill_inputs(const Buffer& b, int64_t count) {
+  uint64_t state = 1;
+  for (int64_t i = 0; i < count; ++i) b[i] = static_cast<std::byte>(std::max(0, bell(state)) * 2);
+}
+
+void fill_weights(int8_t* w, int64_t count) {
+  uint64_t state = 2;
+  for (int64_t i = 0; i < count; ++i) w[i] = static_cast<int8_t>(bell(state));
 }
 
 // Arguments: index of the layer, index of the kernel.
@@ -101,7 +123,9 @@ void conv(benchmark::State& state) {
   const int64_t weight_count = s.out_c * (s.in_c / s.groups) * s.kernel_h * s.kernel_w;
   const Buffer weights = buffer(weight_count);
   auto* w = reinterpret_cast<int8_t*>(weights.get());
+  fill_weights(w, weight_count);
   pack_conv_weights(s, w, packed.get());
+  fill_inputs(input, s.in_h * s.in_w * call.in_pixel_stride);
   std::vector<int32_t> init(static_cast<size_t>(round_up(s.out_c, kChannelPad)));
   const std::vector<float> scale(init.size(), 1e-3f), bias(init.size(), 100), out_scale(init.size(), 20);
   call.input = reinterpret_cast<const uint8_t*>(input.get());
