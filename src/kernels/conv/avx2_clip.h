@@ -66,13 +66,13 @@ void find_largest(const ConvCall& call, const ConvPlan& plan, const uint8_t* con
     const ConvShape& s = call.shape;
     const int64_t first = pixel / s.out_w, last = (pixel + count - 1) / s.out_w;
     const int64_t top = first % s.out_h * s.stride_h - s.pad_top;
-    const int64_t bottom = last % s.out_h * s.stride_h - s.pad_top + (s.kernel_h - 1) * s.dilation_h;
-    const int64_t from = first / s.out_h * s.in_h + std::clamp<int64_t>(top, 0, s.in_h - 1);
-    const int64_t until = last / s.out_h * s.in_h + std::clamp<int64_t>(bottom, 0, s.in_h - 1);
+    const int64_t bottom = last % s.out_h * s.stride_h - s.pad_top + (s.kernel_h - 1) * s.dilation_h + 1;
+    const int64_t from = first / s.out_h * s.in_h + std::clamp<int64_t>(top, 0, s.in_h);
+    const int64_t until = last / s.out_h * s.in_h + std::clamp<int64_t>(bottom, 0, s.in_h);
     std::memcpy(to.largest, call.pad_pixel + offset, static_cast<size_t>(plan.run_bytes));
     const uint8_t* input = call.input + from * s.in_w * call.in_pixel_stride + offset;
-    raise(to.largest, (until - from + 1) * s.in_w,
-          [&](int64_t p) { return input + p * call.in_pixel_stride; });
+    if (from < until)
+      raise(to.largest, (until - from) * s.in_w, [&](int64_t p) { return input + p * call.in_pixel_stride; });
     return;
   }
   for (int64_t run = 0; run < plan.runs; ++run, pointers += plan.block_pixels) {
